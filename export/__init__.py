@@ -1,0 +1,1 @@
+"""From checkpoints to one verified bundle."""

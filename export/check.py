@@ -1,0 +1,194 @@
+"""Compares what a file computes with the float64 network. A file that differs, in any way, does not leave."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from trkx.errors import ExportError
+from trkx.export.torchscript_file import load_torchscript, problems_in_torchscript
+from trkx.export.zoo import Case
+
+Float64 = NDArray[np.float64]
+Run = Callable[[Case], NDArray[np.generic]]
+
+NOISE_FACTOR = 20.0
+"""Tolerance over measured float32 rounding. See `expectations`."""
+NOISE_FLOOR = 16.0
+"""Least tolerance, in units of float32's epsilon times the largest output (or 1)."""
+BLIND = 0.02
+"""A tolerance above this fraction of the largest output (or 1) could hide a fault: then the check itself fails."""
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """One comparison. difference: largest absolute difference, NaN if there is nothing to compare. problem: "" if passed."""
+
+    file: str
+    stage: str
+    graph: str
+    difference: float
+    tolerance: float
+    passed: bool
+    problem: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file}, graph '{self.graph}': {self.problem or 'passed'}"
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a network says of a graph: output in float64 [rows, D], and by how much float32 may differ."""
+
+    case: Case
+    output: Float64
+    tolerance: float
+
+    @property
+    def problem(self) -> str:
+        """Say why this graph can't prove anything, "" if it can."""
+        if not np.isfinite(self.output).all():
+            return "the network itself gives NaN or infinity in float64; look at its weights and at the scales"
+        limit = BLIND * _size(self.output)
+        if not self.tolerance <= limit:
+            return f"float32 rounding alone asks for a tolerance of {self.tolerance:.2g}, above {limit:.2g}: a fault could hide in it"
+        return ""
+
+
+def _size(output: Float64) -> float:
+    return max(1.0, float(np.abs(output).max(initial=0.0)))
+
+
+def _inputs(stage: str, case: Case, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+    x = torch.tensor(case.x, dtype=dtype)
+    return (x,) if stage == "embedding" else (x, torch.tensor(case.edge_index))
+
+
+def oracle_of(network: nn.Module) -> nn.Module:
+    """Return a float64 copy of a network, in eval mode."""
+    return copy.deepcopy(network).double().eval()
+
+
+def expectations(stage: str, network: nn.Module, cases: Sequence[Case]) -> list[Expectation]:
+    """Return what the float64 network says of each graph, with a tolerance measured on that graph.
+
+    The tolerance is NOISE_FACTOR times the largest difference between float64 and float32 torch, edges in the given and in
+    reverse order (other sums, other rounding), but at least NOISE_FLOOR epsilons of the largest output. It so grows with
+    magnitudes, degrees and depth; a right file is another float32 order of the same sums. Sigmoid outputs don't exist here:
+    all stages leave logits or coordinates.
+
+    Args:
+        stage: "embedding" (whose result does not depend on edges), "filter" or "gnn".
+        network: the float32 network in eval mode.
+        cases: the graphs.
+    """
+    oracle, found = oracle_of(network), []
+    eps = float(np.finfo(np.float32).eps)
+    with torch.no_grad():
+        for case in cases:
+            exact: Float64 = oracle(*_inputs(stage, case, torch.float64)).numpy()
+            turned = Case(case.name, case.x, np.ascontiguousarray(case.edge_index[:, ::-1]))
+            single = network(*_inputs(stage, case, torch.float32)).numpy()
+            again = network(*_inputs(stage, turned, torch.float32)).numpy()
+            again = again if stage == "embedding" else again[::-1]
+            noise = max(float(np.abs(other - exact).max(initial=0.0)) for other in (single, again))
+            found.append(Expectation(case, exact, max(NOISE_FACTOR * noise, NOISE_FLOOR * eps * _size(exact))))
+    return found
+
+
+def run_onnx(stage: str, data: bytes) -> Run:
+    """Return a function that runs an ONNX file on ONNX Runtime's CPU provider with its default optimisations."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+    def run(case: Case) -> NDArray[np.generic]:
+        feeds = {"x": case.x.copy()} | ({} if stage == "embedding" else {"edge_index": case.edge_index.copy()})
+        outputs = session.run(["output"], feeds)
+        return np.asarray(outputs[0])
+
+    return run
+
+
+def run_torchscript(stage: str, data: bytes) -> Run:
+    """Return a function that runs a TorchScript file; it refuses one that writes into its inputs or returns a shared buffer."""
+    module = load_torchscript(data)
+
+    def run(case: Case) -> NDArray[np.generic]:
+        inputs = _inputs(stage, case, torch.float32)
+        kept = [value.clone() for value in inputs]
+        with torch.no_grad():
+            output = module(*inputs)
+            if not isinstance(output, torch.Tensor):
+                raise ExportError(f"expected one tensor, found {type(output).__name__}")
+            first = output.clone()
+            output.sigmoid_()  # what ACTS does to it
+            second = module(*inputs)
+        if not all(torch.equal(a, b) for a, b in zip(inputs, kept, strict=True)):
+            raise ExportError("the model writes into its inputs, or returns one")
+        if output.numel() and output.data_ptr() == second.data_ptr():
+            raise ExportError("the model returns a buffer that it keeps")
+        if not second.is_contiguous():
+            raise ExportError("the output is not contiguous, and ACTS reads it through a raw pointer")
+        return np.asarray(first.numpy())
+
+    return run
+
+
+RUNNERS: Mapping[str, Callable[[str, bytes], Run]] = {"onnx": run_onnx, "torchscript": run_torchscript}
+
+
+def compared(expectation: Expectation, found: NDArray[np.generic]) -> tuple[float, str]:
+    """Return (largest absolute difference, problem or "") of an output against what was expected."""
+    expected = expectation.output
+    if found.dtype != np.float32:
+        return float("nan"), f"output is {found.dtype}, expected float32"
+    if found.shape != expected.shape:
+        return float("nan"), f"output has shape {list(found.shape)}, expected {list(expected.shape)}"
+    if not np.isfinite(found).all():
+        bad = np.argwhere(~np.isfinite(found))
+        return float("inf"), f"{len(bad)} of {found.size} outputs are NaN or infinite, the first in row {bad[0][0]}"
+    if found.size == 0:
+        return 0.0, expectation.problem
+    distance = np.abs(found.astype(np.float64) - expected)
+    worst, row = float(distance.max()), int(np.unravel_index(distance.argmax(), distance.shape)[0])
+    if worst > expectation.tolerance:
+        return worst, f"differs from the float64 network by {worst:.3g} in row {row}, tolerance {expectation.tolerance:.2g}"
+    return worst, expectation.problem
+
+
+def check_file(file: str, stage: str, data: bytes, format: str, expected: Sequence[Expectation]) -> list[CheckRow]:
+    """Run a file on every graph and compare it with the float64 network.
+
+    Args:
+        file: its name, for messages.
+        stage: "embedding", "filter" or "gnn".
+        data: its content.
+        format: a key of RUNNERS.
+        expected: from `expectations`.
+
+    Returns:
+        One row a graph, or a single failed row, graph "load", if the file can't be loaded.
+    """
+    rows = []
+    try:
+        problems = problems_in_torchscript(data) if format == "torchscript" else []
+        if problems:
+            raise ExportError("; ".join(problems))
+        run = RUNNERS[format](stage, data)
+    except Exception as error:  # the engines have error classes of their own
+        return [CheckRow(file, stage, "load", float("nan"), 0.0, False, f"can't be loaded: {error}")]
+    for expectation in expected:
+        try:
+            difference, problem = compared(expectation, run(expectation.case))
+        except Exception as error:  # as above
+            difference, problem = float("nan"), f"can't be run: {error}"
+        rows.append(CheckRow(file, stage, expectation.case.name, difference, expectation.tolerance, not problem, problem))
+    return rows

@@ -1,0 +1,63 @@
+"""How each target's ONNX file adds messages up: one safe translation per aggregation operator and target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from onnxscript import FLOAT, opset18
+
+from trkx.errors import ExportError, unknown_name
+
+Table = dict[Callable[..., Any], Callable[..., Any]]
+HALF = ("FLOAT16", "BFLOAT16")
+
+
+def _index_add_as_scatter_elements(self, dim: int, index, source, alpha: float = 1.0):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Write `index_add` along rows as ScatterElements(reduction="add"), accumulated in float32.
+
+    self: [N, F]. index: int64 [E]. source: [E, F]. The exporter reads this signature, hence the bare arguments.
+    ScatterND, torch's own choice, loses updates on ONNX Runtime's CPU provider with more than one thread.
+    """
+    if dim != 0:
+        raise ExportError(f"index_add along dimension {dim} has no lowering; aggregate along dimension 0 (segment_sum does).")
+    half = self.dtype is not None and self.dtype.name in HALF
+    data, updates = self, source
+    if half:
+        data, updates = opset18.Cast(data, to=FLOAT.dtype), opset18.Cast(updates, to=FLOAT.dtype)
+    if alpha != 1.0:
+        updates = opset18.Mul(updates, opset18.CastLike(opset18.Constant(value_float=float(alpha)), updates))
+    rows = opset18.Expand(opset18.Unsqueeze(index, opset18.Constant(value_ints=[1])), opset18.Shape(updates))
+    total = opset18.ScatterElements(data, rows, updates, axis=0, reduction="add")
+    return opset18.CastLike(total, self) if half else total
+
+
+def _scatter_elements_table() -> Table:
+    return {torch.ops.aten.index_add.default: _index_add_as_scatter_elements}
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """One way to write the aggregation. `reduced` lists the scatter operators it writes, all with reduction "add"."""
+
+    name: str
+    table: Callable[[], Table]
+    reduced: tuple[str, ...]
+
+
+SCATTER_ELEMENTS = Lowering("ScatterElements(reduction=add)", _scatter_elements_table, ("ScatterElements",))
+
+LOWERINGS: Mapping[str, Lowering] = {
+    "ort-cpu": SCATTER_ELEMENTS,
+    "acts-onnx": SCATTER_ELEMENTS,
+}
+
+
+def lowering_of(target: str) -> Lowering:
+    """Return the lowering of a target; ExportError lists the known targets."""
+    try:
+        return LOWERINGS[target]
+    except KeyError:
+        raise ExportError(unknown_name("target", target, LOWERINGS)) from None

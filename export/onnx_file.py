@@ -1,0 +1,179 @@
+"""One stage as one ONNX file: dynamic axes, the names of the contract, float32 and int64 at the doors, no external data."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import onnx
+import torch
+from torch import nn
+
+from trkx.errors import ExportError
+from trkx.export.lowering import lowering_of
+
+OPSET = 18
+NEWEST_IR = 10
+SCATTERS = ("Scatter", "ScatterElements", "ScatterND")
+
+
+@dataclass(frozen=True)
+class Door:
+    """One input or output: name, element type, dimensions (a string is a dynamic axis, an int is fixed)."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype} [{', '.join(map(str, self.shape))}]"
+
+
+def doors(stage: str, num_features: int, width: int = 1) -> tuple[tuple[Door, ...], Door]:
+    """Return the inputs and the output that the file of a stage must have. `width`: columns of the output."""
+    x = Door("x", "FLOAT", ("num_hits", num_features))
+    if stage == "embedding":
+        return (x,), Door("output", "FLOAT", ("num_hits", width))
+    return (x, Door("edge_index", "INT64", (2, "num_edges"))), Door("output", "FLOAT", ("num_edges", width))
+
+
+def example_inputs(stage: str, num_features: int) -> tuple[torch.Tensor, ...]:
+    """Return inputs to trace with: 7 hits with different positive features, 11 edges, some of them repeated."""
+    x = torch.linspace(0.05, 0.95, 7 * num_features).reshape(num_features, 7).T.contiguous()
+    if stage == "embedding":
+        return (x,)
+    return x, torch.tensor([[0, 0, 1, 2, 3, 4, 5, 0, 1, 1, 2], [1, 2, 2, 3, 4, 5, 6, 1, 6, 5, 6]])
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Silence two messages about torch's own insides: torchvision not being there, a deprecated name in its pytree."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated", category=FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def onnx_model(stage: str, network: nn.Module, num_features: int, target: str = "ort-cpu") -> onnx.ModelProto:
+    """Return the ONNX model of one network, with the target's aggregation and named axes.
+
+    Args:
+        stage: "embedding", "filter" or "gnn".
+        network: float32 module in eval mode.
+        num_features: columns of x.
+        target: a key of `trkx.export.lowering.LOWERINGS`.
+
+    Raises:
+        ExportError: the network can't be translated, or the file would not have the doors of the contract.
+    """
+    names = [door.name for door in doors(stage, num_features)[0]]
+    inputs = example_inputs(stage, num_features)
+    axes = {name: {0 if name == "x" else 1: torch.export.Dim.DYNAMIC} for name in names}
+    try:
+        with _quiet_exporter(), torch.no_grad():
+            program = torch.onnx.export(
+                network, inputs, dynamo=True, dynamic_shapes=axes, opset_version=OPSET, input_names=names,
+                output_names=["output"], custom_translation_table=lowering_of(target).table(), verbose=False,
+                external_data=False, optimize=True,
+            )
+    except ExportError:
+        raise
+    except Exception as error:  # torch raises many kinds here; all mean that this network has no ONNX form
+        raise ExportError(f"{stage}: torch could not translate the network to ONNX: {error}") from error
+    if program is None:
+        raise ExportError(f"{stage}: torch returned no ONNX program.")
+    model: onnx.ModelProto = program.model_proto
+    _name_axes(model)
+    _strip_build_paths(model)
+    return model
+
+
+def _name_axes(model: onnx.ModelProto) -> None:
+    """Rename the exporter's symbols to num_hits and num_edges; inner shapes are left to be inferred again."""
+    symbols: dict[str, str] = {}
+    for value, axis, name in ((v, 0 if v.name == "x" else 1, "num_hits" if v.name == "x" else "num_edges") for v in model.graph.input):
+        dim = value.type.tensor_type.shape.dim[axis]
+        if dim.dim_param:
+            symbols[dim.dim_param] = name
+    del model.graph.value_info[:]
+    for value in (*model.graph.input, *model.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = symbols.get(dim.dim_param, dim.dim_param)
+
+
+def _strip_build_paths(model: onnx.ModelProto) -> None:
+    """Remove what the exporter notes about source files of this machine (stack traces, module paths)."""
+    model.doc_string = ""
+    model.graph.doc_string = ""
+    del model.graph.metadata_props[:]
+    for item in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        item.doc_string = ""
+        del item.metadata_props[:]
+
+
+def onnx_bytes(model: onnx.ModelProto, metadata: Mapping[str, str]) -> bytes:
+    """Return the single file: metadata_props set, IR version at most 10, weights inside.
+
+    Raises:
+        ExportError: the graph is not valid ONNX, or is too large for one file (2 GiB).
+    """
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, dict(metadata))
+    model.ir_version = min(model.ir_version, NEWEST_IR)
+    model.producer_name, model.producer_version = "trkx", metadata.get("pkg.trkx.version", "")
+    try:
+        onnx.checker.check_model(model, full_check=True)
+        return bytes(model.SerializeToString(deterministic=True))
+    except Exception as error:  # checker and protobuf have their own error classes
+        raise ExportError(f"{metadata.get('pkg.trkx.stage', 'model')}: not a valid ONNX file: {error}") from error
+
+
+def _found(value: onnx.ValueInfoProto) -> Door:
+    tensor = value.type.tensor_type
+    shape = tuple(dim.dim_param or (dim.dim_value if dim.HasField("dim_value") else "?") for dim in tensor.shape.dim)
+    return Door(value.name, onnx.TensorProto.DataType.Name(tensor.elem_type), shape)
+
+
+def problems_at_the_doors(data: bytes, stage: str, num_features: int, width: int, metadata: Mapping[str, str]) -> list[str]:
+    """Return what is wrong with a file before it is run; an empty list if nothing is.
+
+    Checks opset, IR version, operator domains, external data, names, order, ranks and types of inputs and output,
+    that every scatter has a reduction, and the metadata.
+    """
+    try:
+        model = onnx.load_model_from_string(data)
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as error:  # protobuf and checker have their own error classes
+        return [f"not a valid ONNX file: {error}"]
+    problems = []
+    opsets = {item.domain: item.version for item in model.opset_import}
+    if model.ir_version > NEWEST_IR:
+        problems.append(f"IR version {model.ir_version}, expected at most {NEWEST_IR}")
+    if opsets.get("", 0) < OPSET:
+        problems.append(f"opset {opsets.get('', 0)}, expected {OPSET} or newer")
+    strange = sorted({domain for domain in (*opsets, *(node.domain for node in model.graph.node)) if domain not in ("", "ai.onnx")})
+    if strange or model.functions:
+        problems.append(f"operators outside of standard ONNX: {', '.join(strange) or 'local functions'}")
+    if any(item.data_location == onnx.TensorProto.EXTERNAL for item in model.graph.initializer):
+        problems.append("weights outside of the file")
+    inputs, output = doors(stage, num_features, width)
+    for kind, expected, values in (("inputs", inputs, model.graph.input), ("outputs", (output,), model.graph.output)):
+        found = tuple(_found(value) for value in values)
+        if found != expected:
+            problems.append(f"{kind} are {'; '.join(map(str, found)) or 'none'}, expected {'; '.join(map(str, expected))}")
+    for node in model.graph.node:
+        reduction = next((item.s.decode() for item in node.attribute if item.name == "reduction"), "none")
+        if node.op_type in SCATTERS and (node.op_type != "ScatterElements" or reduction == "none"):
+            problems.append(f"node '{node.name}' is {node.op_type} with reduction '{reduction}', expected ScatterElements with 'add'")
+    held = {item.key: item.value for item in model.metadata_props}
+    problems += [f"metadata {key} is not that of this export" for key, value in metadata.items() if held.get(key) != value]
+    return problems

@@ -1,0 +1,74 @@
+"""One stage as one TorchScript file: traced, no baked device, no write into its inputs, any number of hits and edges."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from trkx.errors import ExportError
+from trkx.export.onnx_file import example_inputs
+
+
+@contextmanager
+def torchscript_is_meant() -> Iterator[None]:
+    """Silence torch's advice (2.10 and newer) to use torch.export: ACTS and C++ users load TorchScript."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.\w+` is (deprecated|not supported)", category=DeprecationWarning)
+        yield
+
+
+def torchscript_bytes(stage: str, network: nn.Module, num_features: int) -> bytes:
+    """Return a network as a TorchScript file, parameters kept as parameters so that `.to(device)` moves them.
+
+    Args:
+        stage: "embedding", "filter" or "gnn".
+        network: float32 module in eval mode.
+        num_features: columns of x.
+
+    Raises:
+        ExportError: a device or a size was baked in, an input would be written to, or tracing failed.
+    """
+    inputs = example_inputs(stage, num_features)
+    buffer = io.BytesIO()
+    try:
+        with torchscript_is_meant(), torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("error", torch.jit.TracerWarning)
+            traced = torch.jit.trace(network, inputs, check_trace=False)
+            torch.jit.save(traced, buffer)
+    except torch.jit.TracerWarning as warning:
+        raise ExportError(f"{stage}: tracing would bake in a value that depends on the event: {warning}") from warning
+    except RuntimeError as error:
+        raise ExportError(f"{stage}: torch could not trace the network: {error}") from error
+    data = buffer.getvalue()
+    problems = problems_in_torchscript(data)
+    if problems:
+        raise ExportError(f"{stage}: the TorchScript is not portable: {'; '.join(problems)}.")
+    return data
+
+
+def load_torchscript(data: bytes) -> torch.jit.ScriptModule:
+    """Return the module that a TorchScript file holds, on the CPU."""
+    with torchscript_is_meant():
+        module: torch.jit.ScriptModule = torch.jit.load(io.BytesIO(data), map_location="cpu")
+    return module
+
+
+def problems_in_torchscript(data: bytes) -> list[str]:
+    """Return what is wrong with a TorchScript file before it is run: unreadable, a device baked in, foreign operators."""
+    try:
+        module = load_torchscript(data)
+    except Exception as error:  # torch raises RuntimeError, pickle and zip errors
+        return [f"not a TorchScript file: {error}"]
+    graph = module.inlined_graph
+    problems = []
+    for node in graph.nodes():
+        if node.kind() == "prim::Constant" and node.output().type().kind() == "DeviceObjType":
+            problems.append(f"a device is baked in ({str(node).strip()})")
+        if not node.kind().startswith(("aten::", "prim::")):
+            problems.append(f"operator {node.kind()} is not part of torch")
+    return problems

@@ -1,0 +1,153 @@
+"""Graphs on which a file must agree with its network: each is there for a fault that the others can hide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trkx.errors import ExportError
+from trkx.runtime.edges import canonical, oriented
+from trkx.runtime.events.event import Event
+from trkx.runtime.features import node_features
+from trkx.runtime.neighbours import radius_graph
+from trkx.spec import PipelineSpec
+
+Float = NDArray[np.float32]
+Int = NDArray[np.int64]
+Embed = Callable[[Float], NDArray[np.float64]]
+
+LAYERS = (32.0, 72.0, 116.0, 172.0, 260.0, 360.0, 500.0, 660.0, 820.0, 1020.0)
+MAX_HITS = 1500
+MAX_EDGES = 20_000
+
+
+@dataclass(frozen=True)
+class Case:
+    """A graph with node features.
+
+    name: how messages call it. x: float32 [N, F], scaled as a network wants it. edge_index: int64 [2, E].
+    """
+
+    name: str
+    x: Float
+    edge_index: Int
+
+
+def helix_event(spec: PipelineSpec, seed: int = 0, tracks: int = 80) -> Event:
+    """Return a made-up event: helices in 2 T through ten barrel layers, smeared by 0.1 mm, with 5 % noise hits.
+
+    Positions only; a feature that is not made from the position gets values inside the spec's range.
+    """
+    rng = np.random.default_rng(seed)
+    radius = np.asarray(LAYERS)
+    pt, phi0 = 0.5 + rng.exponential(1.0, tracks), rng.uniform(-np.pi, np.pi, tracks)
+    slope, z0 = np.sinh(rng.uniform(-1.5, 1.5, tracks)), rng.normal(0.0, 40.0, tracks)
+    bend = rng.choice([-1.0, 1.0], tracks) * 0.3 * 2.0 / (2e3 * pt)
+    phi = phi0[:, None] - np.arcsin(np.clip(radius[None, :] * bend[:, None], -0.99, 0.99))
+    hits = np.stack([radius * np.cos(phi), radius * np.sin(phi), z0[:, None] + radius * slope[:, None]], axis=-1).reshape(-1, 3)
+    noise = rng.uniform(-1.0, 1.0, (len(hits) // 20, 3)) * (700.0, 700.0, 1000.0)
+    position = np.concatenate([hits + rng.normal(0.0, 0.1, hits.shape), noise]).astype(np.float32)
+    position = position[rng.permutation(len(position))]
+    count = len(position)
+    cells = {
+        feature.name: (feature.scale * _inside(feature.low, feature.high, rng, count)).astype(np.float32)
+        for feature in spec.features
+    }
+    return Event(0, np.arange(1, count + 1), position, cells=cells, source="made-up helices")
+
+
+def _inside(low: float | None, high: float | None, rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+    if low is None or high is None:
+        return np.abs(rng.normal(0.0, 1.0, count)) + 0.05
+    return rng.uniform(low, high, count)
+
+
+def wide_features(spec: PipelineSpec, count: int, rng: np.random.Generator) -> Float:
+    """Return features that need not be those of a hit, float32 [count, F]: N(0, 1), but the radius above 0."""
+    x = rng.normal(0.0, 1.0, (count, len(spec.features)))
+    for column, feature in enumerate(spec.features):
+        if feature.name == "r":
+            x[:, column] = np.abs(x[:, column]) + 0.05
+    return x.astype(np.float32)
+
+
+def pie_slice(event: Event, limit: int = MAX_HITS) -> Event:
+    """Return at most `limit` hits of an event, those nearest in azimuth to the first direction: whole tracks, a real density."""
+    if len(event) <= limit:
+        return event
+    phi = np.arctan2(event.position[:, 1], event.position[:, 0])
+    keep = np.sort(np.argsort(np.abs(phi), kind="stable")[:limit])
+    rows = {name: None if (v := getattr(event, name)) is None else v[keep] for name in ("volume", "layer", "module")}
+    cells = {name: values[keep] for name, values in event.cells.items()}
+    return replace(event, hit_id=event.hit_id[keep], position=event.position[keep], cells=cells, truth=None, **rows)
+
+
+def event_case(spec: PipelineSpec, event: Event, embed: Embed) -> Case:
+    """Return the graph that the pipeline would make of (a slice of) an event, at most 20 000 edges of it.
+
+    embed: the float64 embedding, [N, F] to [N, D]. If it leaves no two hits within the radius (a network that was not
+    trained), hits that follow each other in azimuth are joined instead.
+    """
+    part = pie_slice(event)
+    if len(part) < 2:
+        raise ExportError(f"{event.source or 'event'}: expected at least 2 hits to check an export with, found {len(part)}.")
+    x = node_features(part, spec.features)
+    pairs = radius_graph(embed(x).astype(np.float32), spec.graph.radius, spec.graph.k_max, backend="kdtree").pairs
+    if pairs.shape[1] == 0:
+        order = np.argsort(np.arctan2(part.position[:, 1], part.position[:, 0]), kind="stable")
+        pairs = np.concatenate([np.stack([order[:-step], order[step:]]) for step in range(1, min(6, len(part)))], axis=1)
+    if pairs.shape[1] > MAX_EDGES:
+        pairs = pairs[:, np.linspace(0, pairs.shape[1] - 1, MAX_EDGES).astype(np.int64)]
+    return Case("event", x, canonical(oriented(pairs, part.position, spec.graph.direction)))
+
+
+def shapes(rng: np.random.Generator) -> list[tuple[str, int, Int]]:
+    """Return (name, number of hits, edges int64 [2, E]) of the artificial graphs."""
+
+    def random(nodes: int, edges: int) -> Int:
+        source = rng.integers(0, nodes, edges)
+        return np.stack([source, (source + rng.integers(1, nodes, edges)) % nodes])
+
+    def joined(source: Int, target: Int) -> Int:
+        return np.stack([source, target]).astype(np.int64)
+
+    few = random(12, 40)
+    left, right = np.meshgrid(np.arange(12), np.arange(12, 27), indexing="ij")
+    leaves = np.arange(1, 200)
+    return [
+        ("star", 200, joined(leaves, np.zeros_like(leaves))),
+        ("star outwards", 200, joined(np.zeros_like(leaves), leaves)),
+        ("path", 60, joined(np.arange(59), np.arange(1, 60))),
+        ("duplicate edges", 12, np.concatenate([few, few, few[:, ::-1]], axis=1)),
+        ("isolated hits", 150, random(20, 60)),
+        ("one edge", 2, np.array([[0], [1]])),
+        ("one edge of many hits", 40, np.array([[33], [7]])),
+        ("zero edges", 20, np.empty((2, 0), np.int64)),
+        ("one hit", 1, np.empty((2, 0), np.int64)),
+        ("more hits than edges", 300, random(300, 50)),
+        ("more edges than hits", 30, random(30, 2000)),
+        ("complete bipartite", 27, joined(left.ravel(), right.ravel())),
+    ]
+
+
+def cases(spec: PipelineSpec, event: Event, embed: Embed, seed: int = 0) -> list[Case]:
+    """Return every graph of the zoo, the event first: features of real hits, and wide ones on three graphs.
+
+    Args:
+        spec: of the pipeline whose files are checked.
+        event: real or made up; gives the hits.
+        embed: the float64 embedding.
+        seed: of the artificial graphs.
+    """
+    rng = np.random.default_rng(seed)
+    hits = node_features(event, spec.features)
+    found = [event_case(spec, event, embed)]
+    for name, count, edges in shapes(rng):
+        found.append(Case(name, hits[rng.choice(len(hits), count, replace=count > len(hits))], edges))
+    for name, count, edges in shapes(rng):
+        if name in ("star", "duplicate edges", "more edges than hits"):
+            found.append(Case(f"{name}, wide features", wide_features(spec, count, rng), edges))
+    return found

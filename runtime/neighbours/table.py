@@ -1,0 +1,87 @@
+"""The backends of the neighbour search, and the one door to them."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trkx.errors import InputError, SpecError, unknown_name
+from trkx.runtime.neighbours.exact import Int, Points, keep_nearest
+
+MAX_PAIRS = 100_000_000
+MAX_DIM = 32
+
+Search = Callable[[Points, float, int, int | None], Int]
+
+# name -> module with `search(points, radius, max_pairs, threads) -> pairs`
+BACKENDS = {
+    "grid": "trkx.runtime.neighbours.grid",
+    "kdtree": "trkx.runtime.neighbours.kdtree",
+    "brute": "trkx.runtime.neighbours.brute",
+}
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Neighbours within a radius.
+
+    pairs: int64 [2, E], row 0 below row 1, each unordered pair once, sorted by (row 0, row 1).
+    truncated: number of hits that had more than k_max neighbours, 0 without k_max.
+    """
+
+    pairs: NDArray[np.int64]
+    truncated: int = 0
+
+
+def radius_graph(
+    points: NDArray[np.float32],
+    radius: float,
+    k_max: int | None = None,
+    backend: str = "grid",
+    threads: int | None = None,
+    max_pairs: int = MAX_PAIRS,
+) -> Pairs:
+    """Return all pairs of points at a distance of `radius` or less: exact, and the same on every backend and thread count.
+
+    Args:
+        points: embedding, float32 [N, D], D from 1 to 32, finite.
+        radius: in units of the embedding; a pair at exactly this distance counts (float64 sum of squares of float32
+            coordinates, compared with radius * radius).
+        k_max: a pair stays if at least one of its hits counts the other among its nearest k_max (ties by lower index);
+            None keeps all.
+        backend: "grid" (Numba, the fast one), "kdtree" (scipy) or "brute" (numpy, N * N).
+        threads: worker threads, None for one per core; only the grid uses more than one.
+        max_pairs: InputError beyond so many pairs (before k_max), rather than running out of memory.
+
+    Raises:
+        InputError: points that are not finite or not [N, 1..32], or too many pairs.
+        SpecError: an unknown backend, a radius that is not above 0, a k_max below 1.
+    """
+    if backend not in BACKENDS:
+        raise SpecError(unknown_name("neighbour backend", backend, BACKENDS))
+    if not (radius > 0.0 and math.isfinite(radius)):
+        raise SpecError(f"neighbour search: radius must be a finite number above 0, found {radius}.")
+    if k_max is not None and k_max < 1:
+        raise SpecError(f"neighbour search: k_max must be at least 1, found {k_max}.")
+    if points.ndim != 2 or not 1 <= points.shape[1] <= MAX_DIM:
+        raise InputError(f"neighbour search: points must be [N, D] with D from 1 to {MAX_DIM}, found {list(points.shape)}.")
+    points = np.ascontiguousarray(points, np.float32)
+    bad = ~np.isfinite(points).all(axis=1)
+    if bad.any():
+        raise InputError(
+            f"neighbour search: {int(bad.sum())} of {len(points)} points are NaN or infinite, the first is point "
+            f"{int(bad.argmax())}; look at the features of that hit and at the embedding's weights."
+        )
+    if len(points) < 2:
+        return Pairs(np.empty((2, 0), np.int64))
+    search = cast(Search, importlib.import_module(BACKENDS[backend]).search)
+    pairs = search(points, float(radius), max_pairs, threads)
+    if k_max is None:
+        return Pairs(pairs)
+    return Pairs(*keep_nearest(points, pairs, k_max))

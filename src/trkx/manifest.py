@@ -1,0 +1,147 @@
+"""What `bundle.json` holds: schema version, pipeline specification, files with their SHA-256, provenance, validation."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, Literal, Self
+
+from trkx.errors import BundleError, SpecError
+from trkx.spec import PipelineSpec, from_dict
+
+SCHEMA = 1
+"""Newest schema version that this trkx reads, and the one that it writes."""
+MANIFEST_NAME = "bundle.json"
+STAGES = ("embedding", "filter", "gnn")
+Stage = Literal["embedding", "filter", "gnn", "all"]
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of a bundle.
+
+    Attributes:
+        path: relative to the bundle folder, with "/" between parts.
+        stage: the network it holds, "all" for weights and card.
+        format: "onnx", "torchscript", "safetensors" or "card".
+        precision: "float32", or the precision used inside the model.
+        sha256: 64 lower-case hexadecimal digits.
+        bytes: size of the file.
+        opset: of the default ONNX domain, None for other formats.
+        note: what was done to the file, if anything is worth telling.
+    """
+
+    path: str
+    stage: Stage
+    format: str
+    sha256: str
+    bytes: int
+    precision: str = "float32"
+    opset: int | None = None
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        parts = PurePosixPath(self.path).parts
+        if not parts or self.path.startswith("/") or ".." in parts or set(self.path) & set("\\:\0"):
+            raise SpecError(f"path {self.path!r} must be relative and stay inside the bundle folder.")
+        if parts == (MANIFEST_NAME,):
+            raise SpecError(f"path {self.path!r}: {MANIFEST_NAME} can't list itself.")
+        if not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise SpecError(f"{self.path}: sha256 must be 64 lower-case hexadecimal digits, found {self.sha256!r}.")
+        if self.bytes < 0:
+            raise SpecError(f"{self.path}: bytes must be at least 0, found {self.bytes}.")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of `bundle.json`.
+
+    Attributes:
+        name: of the pipeline.
+        spec: features, networks, graph, cuts, labelling.
+        files: every file of the bundle but `bundle.json`.
+        provenance: versions, sources, options, time; plain JSON values.
+        validation: what was compared before the bundle was put in place; plain JSON values.
+        schema: version of this format.
+    """
+
+    name: str
+    spec: PipelineSpec
+    files: tuple[FileEntry, ...]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    validation: Mapping[str, Any] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        paths = [str(PurePosixPath(entry.path)) for entry in self.files]
+        roles = [f"{entry.stage} {entry.format} {entry.precision}" for entry in self.files]
+        for what, names in (("path", paths), ("stage, format and precision", roles)):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise SpecError(f"files: two entries with the same {what}: {', '.join(twice)}.")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], where: str = MANIFEST_NAME) -> Self:
+        """Return the manifest that a mapping holds.
+
+        Raises:
+            BundleError: a newer schema, an unknown or missing key, an unsafe path, a value of the wrong type.
+        """
+        _check_schema(values.get("schema"), where)
+        free = {key: values[key] for key in ("provenance", "validation") if key in values}
+        for key, value in free.items():
+            if not isinstance(value, Mapping):
+                raise BundleError(f"{where}.{key}: expected a table, found {value!r}.")
+        try:
+            manifest = from_dict(cls, {key: value for key, value in values.items() if key not in free}, where)
+        except SpecError as error:
+            raise BundleError(f"{error} The bundle was edited or not written by trkx; export it again.") from None
+        return dataclasses.replace(manifest, **free)
+
+    @classmethod
+    def from_json(cls, data: bytes, where: str = MANIFEST_NAME) -> Self:
+        """Return the manifest that JSON text (UTF-8) holds; BundleError says where it is broken."""
+        try:
+            values = json.loads(data.decode("utf-8"), parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            raise BundleError(f"{where}: not valid JSON ({error}): truncated or edited. Export the bundle again.") from None
+        if not isinstance(values, dict):
+            raise BundleError(f"{where}: expected a JSON object, found {type(values).__name__}. Export the bundle again.")
+        return cls.from_dict(values, where)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the manifest as plain containers; `from_dict` is its inverse."""
+        files = [{k: v for k, v in dataclasses.asdict(entry).items() if v not in (None, "")} for entry in self.files]
+        return {
+            "schema": self.schema,
+            "name": self.name,
+            "spec": self.spec.to_dict(),
+            "files": files,
+            "provenance": dict(self.provenance),
+            "validation": dict(self.validation),
+        }
+
+    def to_json(self) -> bytes:
+        """Return the manifest as JSON text, UTF-8; BundleError if provenance or validation hold more than plain finite values."""
+        try:
+            return (json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n").encode("utf-8")
+        except (TypeError, ValueError) as error:
+            raise BundleError(f"{MANIFEST_NAME}: provenance and validation must be plain, finite values ({error}).") from None
+
+
+def _check_schema(found: object, where: str) -> None:
+    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
+        raise BundleError(f"{where}: expected a schema version (an integer from 1), found {found!r}; this is not a trkx bundle.")
+    if found > SCHEMA:
+        raise BundleError(
+            f"{where}: schema {found} is newer than schema {SCHEMA}, the newest that this trkx reads; "
+            f"upgrade it (pip install --upgrade trkx) or export the bundle with this version."
+        )
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON value")
