@@ -12,6 +12,7 @@ from onnxscript import FLOAT, opset18
 from trkx.errors import ExportError, unknown_name
 
 Table = dict[Callable[..., Any], Callable[..., Any]]
+op: Any = opset18
 HALF = ("FLOAT16", "BFLOAT16")
 
 
@@ -26,12 +27,12 @@ def _index_add_as_scatter_elements(self, dim: int, index, source, alpha: float =
     half = self.dtype is not None and self.dtype.name in HALF
     data, updates = self, source
     if half:
-        data, updates = opset18.Cast(data, to=FLOAT.dtype), opset18.Cast(updates, to=FLOAT.dtype)
+        data, updates = op.Cast(data, to=FLOAT.dtype), op.Cast(updates, to=FLOAT.dtype)
     if alpha != 1.0:
-        updates = opset18.Mul(updates, opset18.CastLike(opset18.Constant(value_float=float(alpha)), updates))
-    rows = opset18.Expand(opset18.Unsqueeze(index, opset18.Constant(value_ints=[1])), opset18.Shape(updates))
-    total = opset18.ScatterElements(data, rows, updates, axis=0, reduction="add")
-    return opset18.CastLike(total, self) if half else total
+        updates = op.Mul(updates, op.CastLike(op.Constant(value_float=float(alpha)), updates))
+    rows = op.Expand(op.Unsqueeze(index, op.Constant(value_ints=[1])), op.Shape(updates))
+    total = op.ScatterElements(data, rows, updates, axis=0, reduction="add")
+    return op.CastLike(total, self) if half else total
 
 
 def _scatter_elements_table() -> Table:

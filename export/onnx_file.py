@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from trkx.errors import ExportError
+from trkx.export.folding import folded
 from trkx.export.lowering import lowering_of
 
 OPSET = 18
@@ -50,16 +51,18 @@ def example_inputs(stage: str, num_features: int) -> tuple[torch.Tensor, ...]:
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Silence two messages about torch's own insides: torchvision not being there, a deprecated name in its pytree."""
-    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Silence three messages that say nothing about the network: no torchvision, a deprecated name, a fold not taken."""
+    names = ("torch.onnx._internal.exporter._registration", "onnxscript.optimizer._constant_folding")
+    levels = {logging.getLogger(name): logging.getLogger(name).level for name in names}
+    for logger in levels:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated", category=FutureWarning)
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in levels.items():
+            logger.setLevel(level)
 
 
 def onnx_model(stage: str, network: nn.Module, num_features: int, target: str = "ort-cpu") -> onnx.ModelProto:
@@ -82,7 +85,7 @@ def onnx_model(stage: str, network: nn.Module, num_features: int, target: str = 
             program = torch.onnx.export(
                 network, inputs, dynamo=True, dynamic_shapes=axes, opset_version=OPSET, input_names=names,
                 output_names=["output"], custom_translation_table=lowering_of(target).table(), verbose=False,
-                external_data=False, optimize=True,
+                external_data=False, optimize=False,
             )
     except ExportError:
         raise
@@ -90,6 +93,8 @@ def onnx_model(stage: str, network: nn.Module, num_features: int, target: str = 
         raise ExportError(f"{stage}: torch could not translate the network to ONNX: {error}") from error
     if program is None:
         raise ExportError(f"{stage}: torch returned no ONNX program.")
+    with _quiet_exporter():
+        program.model = folded(program.model)
     model: onnx.ModelProto = program.model_proto
     _name_axes(model)
     _strip_build_paths(model)
@@ -99,10 +104,11 @@ def onnx_model(stage: str, network: nn.Module, num_features: int, target: str = 
 def _name_axes(model: onnx.ModelProto) -> None:
     """Rename the exporter's symbols to num_hits and num_edges; inner shapes are left to be inferred again."""
     symbols: dict[str, str] = {}
-    for value, axis, name in ((v, 0 if v.name == "x" else 1, "num_hits" if v.name == "x" else "num_edges") for v in model.graph.input):
-        dim = value.type.tensor_type.shape.dim[axis]
-        if dim.dim_param:
-            symbols[dim.dim_param] = name
+    for value in model.graph.input:
+        axis, name = (0, "num_hits") if value.name == "x" else (1, "num_edges")
+        symbol = value.type.tensor_type.shape.dim[axis].dim_param
+        if symbol:
+            symbols[symbol] = name
     del model.graph.value_info[:]
     for value in (*model.graph.input, *model.graph.output):
         for dim in value.type.tensor_type.shape.dim:
@@ -160,7 +166,7 @@ def problems_at_the_doors(data: bytes, stage: str, num_features: int, width: int
         problems.append(f"IR version {model.ir_version}, expected at most {NEWEST_IR}")
     if opsets.get("", 0) < OPSET:
         problems.append(f"opset {opsets.get('', 0)}, expected {OPSET} or newer")
-    strange = sorted({domain for domain in (*opsets, *(node.domain for node in model.graph.node)) if domain not in ("", "ai.onnx")})
+    strange = sorted({*opsets, *(node.domain for node in model.graph.node)} - {"", "ai.onnx"})
     if strange or model.functions:
         problems.append(f"operators outside of standard ONNX: {', '.join(strange) or 'local functions'}")
     if any(item.data_location == onnx.TensorProto.EXTERNAL for item in model.graph.initializer):
@@ -173,7 +179,7 @@ def problems_at_the_doors(data: bytes, stage: str, num_features: int, width: int
     for node in model.graph.node:
         reduction = next((item.s.decode() for item in node.attribute if item.name == "reduction"), "none")
         if node.op_type in SCATTERS and (node.op_type != "ScatterElements" or reduction == "none"):
-            problems.append(f"node '{node.name}' is {node.op_type} with reduction '{reduction}', expected ScatterElements with 'add'")
+            problems.append(f"{node.op_type} '{node.name}' has reduction '{reduction}', expected ScatterElements with 'add'")
     held = {item.key: item.value for item in model.metadata_props}
     problems += [f"metadata {key} is not that of this export" for key, value in metadata.items() if held.get(key) != value]
     return problems

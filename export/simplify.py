@@ -12,7 +12,8 @@ import onnx
 from trkx.export.check import Expectation, run_onnx
 from trkx.export.onnx_file import SCATTERS
 
-LARGER = 1.05
+LARGER, SLACK = 1.05, 4096
+"""A simplified model may be larger by this factor and so many bytes (names and split weights), not more."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,17 @@ def simplified(stage: str, model: onnx.ModelProto, expected: Sequence[Expectatio
         return Simplified(model, False, f"not simplified: {reason}")
 
     try:
-        import onnxsim  # noqa: PLC0415 - its failure to load must not stop an export
+        import onnxsim  # its failure to load must not stop an export
 
         result, valid = onnxsim.simplify(model)
     except Exception as error:  # compiled code with its own error classes
         return kept(f"onnxsim failed ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'})")
+    del result.graph.value_info[:]
     if not valid:
         return kept("onnxsim's own check failed")
     if _scatters(result) != _scatters(model):
         return kept("onnxsim changed the scatter operators")
-    if result.ByteSize() > LARGER * model.ByteSize():
+    if result.ByteSize() > LARGER * model.ByteSize() + SLACK:
         return kept(f"onnxsim made it larger ({model.ByteSize()} to {result.ByteSize()} bytes)")
     try:
         old, new = run_onnx(stage, model.SerializeToString()), run_onnx(stage, result.SerializeToString())
@@ -52,12 +54,13 @@ def simplified(stage: str, model: onnx.ModelProto, expected: Sequence[Expectatio
             first, second = old(expectation.case), new(expectation.case)
             if first.shape != second.shape or first.dtype != second.dtype:
                 return kept(f"outputs changed their shape on graph '{expectation.case.name}'")
-            change = float(np.abs(first.astype(np.float64) - second.astype(np.float64)).max(initial=0.0))
-            if not change <= expectation.tolerance:
-                return kept(f"outputs changed by {change:.2g} on graph '{expectation.case.name}'")
+            change = np.abs(first.astype(np.float64) - second.astype(np.float64))
+            if not (change <= expectation.tolerance).all():
+                return kept(f"outputs changed by {change.max():.2g} on graph '{expectation.case.name}'")
     except Exception as error:  # ONNX Runtime's own error classes
         return kept(f"the simplified model does not run ({str(error).splitlines()[0]})")
-    return Simplified(result, True, f"simplified by onnxsim, {before} to {len(result.graph.node)} nodes; outputs compared on {len(expected)} graphs")
+    note = f"simplified by onnxsim, {before} to {len(result.graph.node)} nodes; outputs compared on {len(expected)} graphs"
+    return Simplified(result, True, note)
 
 
 def _scatters(model: onnx.ModelProto) -> collections.Counter[tuple[str, str]]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.jit._trace import TracerWarning
 
 from trkx.errors import ExportError
 from trkx.export.onnx_file import example_inputs
@@ -37,10 +38,10 @@ def torchscript_bytes(stage: str, network: nn.Module, num_features: int) -> byte
     buffer = io.BytesIO()
     try:
         with torchscript_is_meant(), torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("error", torch.jit.TracerWarning)
+            warnings.simplefilter("error", TracerWarning)
             traced = torch.jit.trace(network, inputs, check_trace=False)
             torch.jit.save(traced, buffer)
-    except torch.jit.TracerWarning as warning:
+    except TracerWarning as warning:
         raise ExportError(f"{stage}: tracing would bake in a value that depends on the event: {warning}") from warning
     except RuntimeError as error:
         raise ExportError(f"{stage}: torch could not trace the network: {error}") from error

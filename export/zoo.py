@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,9 +80,12 @@ def pie_slice(event: Event, limit: int = MAX_HITS) -> Event:
         return event
     phi = np.arctan2(event.position[:, 1], event.position[:, 0])
     keep = np.sort(np.argsort(np.abs(phi), kind="stable")[:limit])
-    rows = {name: None if (v := getattr(event, name)) is None else v[keep] for name in ("volume", "layer", "module")}
     cells = {name: values[keep] for name, values in event.cells.items()}
-    return replace(event, hit_id=event.hit_id[keep], position=event.position[keep], cells=cells, truth=None, **rows)
+    for name in ("volume", "layer", "module"):
+        column = getattr(event, name)
+        if column is not None:
+            cells.setdefault(name, column[keep].astype(np.float32))
+    return Event(event.event_id, event.hit_id[keep], event.position[keep], cells=cells, source=event.source)
 
 
 def event_case(spec: PipelineSpec, event: Event, embed: Embed) -> Case:

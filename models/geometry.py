@@ -71,8 +71,15 @@ class Geometry(nn.Module):
         sine, half = torch.sin(dphi), torch.sin(0.5 * dphi)
         chord = torch.sqrt(dr * dr + 4.0 * r_a * r_b * half * half + TINY)
         curvature = sine / (chord + 1e-6)
-        ds = dr * (1.0 + _arc(r_b * curvature)) + r_a * (_arc(r_b * curvature) - _arc(r_a * curvature))
-        s_a = r_a * (1.0 + _arc(r_a * curvature))
+        # Arc length s = r (1 + u^2/6 + 3 u^4/40), u = r * curvature, u <= 1. The difference of two arcs is written out: taken
+        # as s_b - s_a it would lose all digits for hits that are close to each other.
+        farther = torch.maximum(r_a, r_b)
+        square = torch.minimum(curvature * curvature, 1.0 / (farther * farther + TINY))
+        q_a, q_b = square * r_a * r_a, square * r_b * r_b
+        arc_a, arc_b = q_a * (1.0 / 6.0 + q_a * (3.0 / 40.0)), q_b * (1.0 / 6.0 + q_b * (3.0 / 40.0))
+        slope = square * (r_a + r_b) * (1.0 / 6.0 + (q_a + q_b) * (3.0 / 40.0))
+        ds = dr * (1.0 + arc_b + r_a * slope)
+        s_a = r_a * (1.0 + arc_a)
         length = torch.sqrt(ds * ds + dz * dz + TINY)
         cross = z_a * ds - s_a * dz
         return torch.stack([
@@ -89,8 +96,3 @@ class Geometry(nn.Module):
             torch.tanh(3.0 * torch.sqrt(dr * dr + dz * dz + TINY)),
         ], dim=1)
 
-
-def _arc(u: Tensor) -> Tensor:
-    """Return arcsin(u) / u - 1 to third order, u limited to the circle."""
-    square = torch.clamp(u * u, max=1.0)
-    return square * (1.0 / 6.0 + square * (3.0 / 40.0))

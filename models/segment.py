@@ -20,5 +20,5 @@ def segment_sum(values: Tensor, index: Tensor, size: int) -> Tensor:
     The exporter replaces this operation (`aten.index_add`) by each target's safe lowering; see docs on scatter.
     """
     wide = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
-    total = torch.zeros((size, values.shape[1]), dtype=wide.dtype, device=wide.device).index_add(0, index, wide)
+    total = wide.new_zeros((size, values.shape[1])).index_add(0, index, wide)  # new_zeros: a trace would keep torch.zeros' device
     return total.to(values.dtype)

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from trkx.errors import InputError
 from trkx.runtime.events.barcodes import barcode_columns, packed_ids
 from trkx.runtime.events.event import Event, Particles, Truth
+from trkx.runtime.events.reader import ACTS_HITS
 from trkx.runtime.events.tables import Columns, DType, cell_sums, positions, read_csv, rows_of
 from trkx.runtime.events.trackml import checked_particles
 
-HITS = ("spacepoint", "spacepoints", "measurements", "simhits", "hits")  # what may serve as hits, best first
 PARTICLES = ("particles_simulated", "particles_initial", "particles", "particles_generated", "particles_selected")
 ALIASES = {
     "measurement_id_1": "measurement_id", "geometry_id_1": "geometry_id",
@@ -41,13 +41,13 @@ def read(event_id: int, files: Mapping[str, Path]) -> Event:
 
     Args:
         event_id: number of the event.
-        files: one of HITS and, where there are any, "measurement-simhit-map", "cells", one of PARTICLES.
+        files: one of ACTS_HITS and, where there are any, "measurement-simhit-map", "cells", one of PARTICLES.
 
     Raises:
         InputError: a file that can't be read, a missing column, a map that names a hit which does not exist, or what
             `Event.checked` refuses.
     """
-    kind = next(name for name in HITS if name in files)
+    kind = next(name for name in ACTS_HITS if name in files)
     simulated = next((name for name in ("simhits", "hits") if name in files), None)
     listed = next((name for name in PARTICLES if name in files), None)
     simhits = _simhits(files[simulated]) if simulated else None
@@ -108,7 +108,7 @@ def _simhits(path: Path) -> Columns:
 
 
 def _particle_table(path: Path) -> Columns:
-    floats: dict[str, DType] = {name: "float32" for name in ("vx", "vy", "vz", "px", "py", "pz", "q")}
+    floats: dict[str, DType] = dict.fromkeys(("vx", "vy", "vz", "px", "py", "pz", "q"), "float32")
     return barcode_columns(path, {"particle_type": "int64", **floats})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def pack(barcode: NDArray[np.int64]) -> NDArray[np.int64]:
     """
     if not fits(barcode):
         limits = ", ".join(f"{name} < {1 << bits}" for name, bits in zip(FIELDS, BITS, strict=True))
-        raise InputError(f"a particle id does not fit into 63 bits: expected {limits}, found up to {barcode.max(axis=0).tolist()}.")
+        raise InputError(f"a particle id does not fit into 63 bits: expected {limits}, found {barcode.max(axis=0).tolist()}.")
     packed = np.zeros(len(barcode), dtype=np.int64)
     for column, bits in enumerate(BITS):
         packed = (packed << bits) | barcode[:, column]
@@ -55,6 +56,8 @@ def barcode_columns(path: Path, required: Mapping[str, DType], optional: Mapping
     else:
         table = read_csv(path, {**dict.fromkeys(FIELDS, "int64"), **required}, optional)
         table["barcode"] = np.stack([table[name] for name in FIELDS], axis=1)
+        if (table["barcode"] < 0).any():
+            raise InputError(f"{path}: the columns {', '.join(FIELDS)} must not be negative, found {table['barcode'].min()}.")
     return table
 
 
@@ -67,10 +70,9 @@ def packed_ids(*tables: Columns | None) -> list[NDArray[np.int64]]:
     barcodes = [np.empty((0, 5), dtype=np.int64) if table is None else table["barcode"] for table in tables]
     if all(fits(barcode) for barcode in barcodes):
         return [pack(barcode) for barcode in barcodes]
-    distinct = numbered(*barcodes)
-    ids = np.unique(np.concatenate([np.zeros((1, 5), np.int64), distinct, *barcodes]), axis=0, return_inverse=True)[1].reshape(-1)
-    ids = ids.astype(np.int64)[1 + len(distinct) :]
-    return list(np.split(ids, np.cumsum([len(barcode) for barcode in barcodes])[:-1]))
+    ids = np.unique(np.concatenate([np.zeros((1, 5), np.int64), *barcodes]), axis=0, return_inverse=True)[1].reshape(-1)
+    ends = np.cumsum([1, *(len(barcode) for barcode in barcodes)])
+    return [ids[start:end].astype(np.int64) for start, end in pairwise(ends)]
 
 
 def numbered(*barcodes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ class Particles:
     def eta(self) -> Float:
         """Pseudorapidity of the momentum, float32 [P]; +-inf along the beam."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.arcsinh(self.momentum[:, 2] / self.pt)
+            return cast(Float, np.arcsinh(self.momentum[:, 2] / self.pt))
 
     def __len__(self) -> int:
         return len(self.particle_id)
@@ -110,5 +111,5 @@ class Event:
         ordered = np.sort(self.hit_id)
         repeated = ordered[1:][ordered[1:] == ordered[:-1]]
         if len(repeated):
-            raise InputError(f"{where}: {len(repeated)} duplicate hit id(s), the first is {int(repeated[0])}; ids must be unique.")
+            raise InputError(f"{where}: {len(repeated)} duplicate hit id(s), first {int(repeated[0])}; ids must be unique.")
         return self

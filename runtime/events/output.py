@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,12 @@ def csv_bytes(columns: Mapping[str, NDArray[Any]], header: bool = True) -> bytes
     return (",".join(columns).encode() + b"\n" if header else b"") + bytes(sink.getvalue())
 
 
-def write_files(contents: Mapping[Path, bytes]) -> None:
+def write_files(contents: Mapping[Path, bytes], stale: Iterable[Path] = ()) -> None:
     """Put files in place: all are written to temporary names beside them first, then renamed.
+
+    Args:
+        contents: path to content; folders are made.
+        stale: files of an older version that must not outlive it; removed after the new ones are in place.
 
     Raises:
         TrkxError: no space, no permission, … ; the files that were there before are untouched, and nothing is left over.
@@ -52,6 +56,8 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
                 os.fsync(file.fileno())
         for path in contents:
             temporary[path].replace(path)
+        for path in stale:
+            path.unlink(missing_ok=True)
     except OSError as error:
         raise TrkxError(
             f"{path}: could not be written ({error.strerror or error}); what was there is untouched. "

@@ -19,8 +19,16 @@ Columns = dict[str, NDArray[Any]]
 SCHEMA = 1  # of the Parquet files that trkx writes
 
 
+def hits_file(event_id: int) -> str:
+    """Return the name of an event's Parquet file of hits, `event<number>-hits.parquet`."""
+    return f"event{event_id:09d}-hits.parquet"
+
+
 def read_csv(
-    path: Path, required: Mapping[str, DType], optional: Mapping[str, DType] | None = None, aliases: Mapping[str, str] | None = None
+    path: Path,
+    required: Mapping[str, DType],
+    optional: Mapping[str, DType] | None = None,
+    aliases: Mapping[str, str] | None = None,
 ) -> Columns:
     """Return the named columns of a CSV or CSV.gz file with a header row, one array a column; others are not parsed.
 
@@ -156,7 +164,8 @@ def _wanted(
 ) -> dict[str, DType]:
     missing = [name for name in required if name not in names]
     if missing:
-        raise InputError(f"{path}: missing column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; found {', '.join(names)}.")
+        which = f"column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
+        raise InputError(f"{path}: missing {which}; found {', '.join(names)}.")
     twice = [name for name in {*required, *(optional or {})} if names.count(name) > 1]
     if twice:
         raise InputError(f"{path}: column {sorted(twice)[0]} stands more than once; found {', '.join(names)}.")

@@ -55,7 +55,7 @@ def read(event_id: int, files: Mapping[str, Path]) -> Event:
 def _particles(path: Path) -> Particles:
     table = read_csv(
         path,
-        {"particle_id": "int64", "q": "float32", **{name: "float32" for name in ("vx", "vy", "vz", "px", "py", "pz")}},
+        {"particle_id": "int64", "q": "float32", **dict.fromkeys(("vx", "vy", "vz", "px", "py", "pz"), "float32")},
         {"particle_type": "int64"},
     )
     rows = np.flatnonzero(table["particle_id"] != 0)  # some data sets list noise as particle 0
@@ -76,7 +76,8 @@ def checked_particles(path: Path, particles: Particles) -> Particles:
     ids = np.sort(particles.particle_id)
     wrong = ids[ids <= 0] if len(ids) and ids[0] <= 0 else ids[1:][ids[1:] == ids[:-1]]
     if len(wrong):
-        raise InputError(f"{path}: particle ids must be above 0 and unique, found {int(wrong[0])}{'' if wrong[0] <= 0 else ' twice'}.")
+        found = f"{int(wrong[0])}{'' if wrong[0] <= 0 else ' twice'}"
+        raise InputError(f"{path}: particle ids must be above 0 and unique, found {found}.")
     return particles
 
 

@@ -117,8 +117,8 @@ def count_edges(stage: str, edge_index: Int, event: Event, wanted_hits: Bool) ->
         raise InputError(f"stage {stage}: edge_index must be [2, E], found {list(edge_index.shape)}.")
     if edge_index.size and not (edge_index.min() >= 0 and edge_index.max() < len(event)):
         raise InputError(
-            f"stage {stage}: edge_index names hits {edge_index.min()} to {edge_index.max()}, but the event has {len(event)} hits; "
-            "give the graph of this event."
+            f"stage {stage}: edge_index names hits {edge_index.min()} to {edge_index.max()}, but the event "
+            f"has {len(event)} hits; give the graph of this event."
         )
     following = np.full(len(event), -1, dtype=np.int64)
     following[pairs[0]] = pairs[1]

@@ -16,7 +16,7 @@ Bool = NDArray[np.bool_]
 
 RULES: Mapping[str, str] = MappingProxyType(
     {
-        "double_majority": "more than 50 % of the track's hits are the particle's, and more than 50 % of the particle's the track's",
+        "double_majority": "more than 50 % of the track's hits are the particle's, and more than 50 % of the particle's are its",
         "lhc": "at least 75 % of the track's hits are the particle's",
         "perfect": "the track's hits are exactly the particle's hits",
         "atlas": "match probability above 0.5: more than 50 % of the track's hits are the particle's",
@@ -63,17 +63,18 @@ class Matching:
 
     def matched(self, rule: str) -> Bool:
         """Return which tracks match their owner by a rule of `RULES`, bool [T]."""
-        owned = self.owner >= 0
         of_owner: Int = np.append(self.particle_hits, 0)[self.owner]
         if rule == "double_majority":
-            return owned & (2 * self.shared > self.hits) & (2 * self.shared > of_owner)
-        if rule == "lhc":
-            return owned & (4 * self.shared >= 3 * self.hits)
-        if rule == "perfect":
-            return owned & (self.shared == self.hits) & (self.shared == of_owner)
-        if rule == "atlas":
-            return owned & (2 * self.shared > self.hits)
-        raise InputError(unknown_name("matching rule", rule, RULES))
+            good = (2 * self.shared > self.hits) & (2 * self.shared > of_owner)
+        elif rule == "lhc":
+            good = 4 * self.shared >= 3 * self.hits
+        elif rule == "perfect":
+            good = (self.shared == self.hits) & (self.shared == of_owner)
+        elif rule == "atlas":
+            good = 2 * self.shared > self.hits
+        else:
+            raise InputError(unknown_name("matching rule", rule, RULES))
+        return good & (self.owner >= 0)
 
     def found(self, rule: str) -> Bool:
         """Return which particles at least one track matches by a rule, bool [P]."""
@@ -116,7 +117,8 @@ def match_tracks(track_id: Int, particle_id: Int, min_hits: int = 1) -> Matching
         InputError: arrays of different lengths.
     """
     if track_id.shape != particle_id.shape or track_id.ndim != 1:
-        raise InputError(f"match_tracks: expected a track and a particle of each hit, found {track_id.shape} and {particle_id.shape}.")
+        shapes = f"{list(track_id.shape)} and {list(particle_id.shape)}"
+        raise InputError(f"match_tracks: expected a track and a particle of each hit, found shapes {shapes}.")
     ids, column, counts = np.unique(particle_id, return_inverse=True, return_counts=True)
     on_track = np.flatnonzero(track_id >= 0)
     track, row, hits = np.unique(track_id[on_track], return_inverse=True, return_counts=True)

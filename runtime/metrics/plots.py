@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from trkx.errors import MissingExtraError
+from trkx.runtime.events.output import write_files
 from trkx.runtime.metrics.binning import AXES
 from trkx.runtime.metrics.intervals import clopper_pearson
 from trkx.runtime.metrics.report import Report
@@ -40,6 +42,7 @@ def plot_efficiency(report: Report, axis: str, path: Path, rules: Sequence[str] 
     Raises:
         MissingExtraError: matplotlib or mplhep is not installed.
         InputError: no particle passes the cuts.
+        TrkxError: the file can't be written.
     """
     settings = plot_style()
     import matplotlib as mpl
@@ -84,11 +87,15 @@ def plot_efficiency(report: Report, axis: str, path: Path, rules: Sequence[str] 
         top.set_ylim(max(0.0, np.floor(smallest * 10 - 1) / 10), 1.05)
         top.axhline(1.0, color="0.6", lw=0.8, ls=":", zorder=0)
         top.set_ylabel("track-finding efficiency")
-        top.legend(frameon=False, loc="lower right", title=f"{int(total.sum())} particles, {len(report.events)} event(s)")
-        top.set_title(_two_lines(report.selection.describe()), fontsize=9, loc="left")
+        top.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(rules), handletextpad=0.3)
+        events = f"{len(report.events)} event{'' if len(report.events) == 1 else 's'}"
+        figure.suptitle(f"{report.selection.describe()}\n{int(total.sum())} particles in {events}", fontsize=9.5)
         bottom.stairs(total, edges, fill=True, color="0.75")
-        bottom.set_yscale("log")
-        bottom.set_ylim(0.5, 3.0 * total.max())
+        if total.max() > 30 * total[total > 0].min():
+            bottom.set_yscale("log")
+            bottom.set_ylim(0.5, 3.0 * total.max())
+        else:
+            bottom.set_ylim(0.0, 1.2 * total.max())
         bottom.set_ylabel("particles")
         bottom.set_xlabel({"eta": "η", "pt": "pT [GeV]"}.get(axis, kind.title))
         bottom.set_xlim(edges[0], edges[-1])
@@ -96,10 +103,12 @@ def plot_efficiency(report: Report, axis: str, path: Path, rules: Sequence[str] 
             bottom.set_xscale("log")
             bottom.set_xticks(edges, [f"{edge:g}" for edge in edges])
             bottom.minorticks_off()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
+        save_picture(figure, path, dpi=150)
     return path
 
 
-def _two_lines(text: str) -> str:
-    return text.replace("; ", "\n", 1)
+def save_picture(figure: Any, path: Path, dpi: int) -> None:
+    """Write a matplotlib figure as PNG, whole or not at all; TrkxError if it can't be written."""
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=dpi)
+    write_files({path: data.getvalue()})

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from trkx.errors import InputError
 from trkx.runtime.events.event import Event
+from trkx.runtime.events.tables import rows_of
 from trkx.runtime.metrics.binning import AXES, Binned, fill
 from trkx.runtime.metrics.edges import EdgeCounts, count_edges
 from trkx.runtime.metrics.intervals import LEVEL, clopper_pearson
@@ -24,8 +25,8 @@ Int = NDArray[np.int64]
 SCHEMA = 1
 
 
-class FoundTracks(Protocol):
-    """What an evaluation reads of tracks: `trkx.runtime.tracks.Tracks`, or tracks read back from a file."""
+class HitTracks(Protocol):
+    """The track of each hit: `trkx.runtime.tracks.Tracks`, or tracks read back from a file."""
 
     @property
     def hit_id(self) -> Int:
@@ -34,6 +35,10 @@ class FoundTracks(Protocol):
     @property
     def track_id(self) -> Int:
         """Track of each hit, int64 [N], negative for a hit in no track."""
+
+
+class FoundTracks(HitTracks, Protocol):
+    """What an evaluation reads of tracks: as `HitTracks`, with edges."""
 
     @property
     def graphs(self) -> Mapping[str, Int]:
@@ -85,7 +90,7 @@ class Report:
             raise InputError(f"reports with different cuts can't be merged: {cuts}; evaluate again with the same cuts.")
         twice = sorted({event.event_id for event in self.events} & {event.event_id for event in other.events})
         if twice:
-            raise InputError(f"event {twice[0]} is in both reports; each event may count once: give every event a number of its own.")
+            raise InputError(f"event {twice[0]} is in both reports; each may count once: give every event its own number.")
         if not self.events or not other.events:
             return self if self.events else other
         binned = {name: counts + other.binned[name] for name, counts in self.binned.items()}
@@ -132,7 +137,7 @@ class Report:
         if not any(event.particles for event in self.events):
             raise InputError(
                 f"no particle passes the cuts ({self.selection.describe()}) in {len(self.events)} event(s); "
-                "widen them (--pt-min, --eta-max, --min-hits) or give more events."
+                "widen them (--pt-min, --eta-max, --min-hits-particle) or give more events."
             )
 
     def to_dict(self) -> dict[str, object]:
@@ -188,23 +193,21 @@ def _as_dict(counts: EventCounts) -> dict[str, object]:
     }
 
 
-def tracks_of_hits(event: Event, tracks: FoundTracks) -> Int:
+def tracks_of_hits(event: Event, tracks: HitTracks) -> Int:
     """Return the track of each hit of the event, int64 [N], in the event's order; InputError if the hits are not the event's."""
     if np.array_equal(tracks.hit_id, event.hit_id):
         return tracks.track_id
     where = f"event {event.event_id}" + (f" ({event.source})" if event.source else "")
-    order = np.argsort(event.hit_id, kind="stable")
-    row = np.searchsorted(event.hit_id, tracks.hit_id, sorter=order)
-    known = row < len(event)
-    known[known] = event.hit_id[order[row[known]]] == tracks.hit_id[known]
-    if not known.all():
-        first = int(tracks.hit_id[np.flatnonzero(~known)[0]])
+    row = rows_of(event.hit_id, tracks.hit_id)
+    unknown = np.flatnonzero(row < 0)
+    if len(unknown):
+        first = int(tracks.hit_id[unknown[0]])
         raise InputError(
-            f"{where}: tracks name {int((~known).sum())} hit(s) that the event lacks, the first is hit_id {first}; "
+            f"{where}: tracks name {len(unknown)} hit(s) that the event lacks, the first is hit_id {first}; "
             "give the events that the tracks were made from."
         )
     result = np.full(len(event), -1, dtype=np.int64)
-    result[order[row]] = tracks.track_id
+    result[row] = tracks.track_id
     return result
 
 

@@ -7,7 +7,7 @@ import importlib.util
 from dataclasses import dataclass
 from typing import Literal
 
-from trkx.errors import MissingExtraError, unknown_name
+from trkx.errors import MissingExtraError, SpecError, unknown_name
 
 Kind = Literal["engine", "neighbours", "labelling", "simulation", "export", "plot"]
 
@@ -78,7 +78,7 @@ BACKENDS: tuple[Backend, ...] = (
     Backend(
         "simulation",
         "fatras",
-        (Need("acts", ("pyacts",)), Need("pythia8", ("pythia8mc",))),
+        (Need("acts", ("pyacts",)), Need("pythia8mc", ("pythia8mc",))),
         "simulate",
         "Pythia 8 collisions through ACTS Fatras in the generic detector",
     ),
@@ -86,7 +86,11 @@ BACKENDS: tuple[Backend, ...] = (
     Backend("export", "onnxsim", (_ONNX, _ONNXSIM), "export", "simplifies ONNX files"),
     Backend("export", "torchscript", (_TORCH,), "export", "writes and checks TorchScript files"),
     Backend(
-        "plot", "matplotlib", (Need("matplotlib", ("matplotlib",)), Need("mplhep", ("mplhep",))), "plot", "event displays, efficiencies"
+        "plot",
+        "matplotlib",
+        (Need("matplotlib", ("matplotlib",)), Need("mplhep", ("mplhep",))),
+        "plot",
+        "event displays, efficiency plots",
     ),
 )
 
@@ -97,10 +101,10 @@ def backends(kind: Kind) -> dict[str, Backend]:
 
 
 def backend(kind: Kind, name: str) -> Backend:
-    """Return a row; ValueError-free: an unknown name raises MissingExtraError that lists the known ones."""
+    """Return a row; an unknown name raises SpecError that lists the known ones."""
     rows = backends(kind)
     if name not in rows:
-        raise MissingExtraError(unknown_name(f"{kind} backend", name, rows))
+        raise SpecError(unknown_name(f"{kind} backend", name, rows))
     return rows[name]
 
 
@@ -131,7 +135,8 @@ def require(kind: Kind, name: str) -> Backend:
     """Return a row whose needs are installed.
 
     Raises:
-        MissingExtraError: unknown name, or something is not installed; the message holds the command that installs it.
+        SpecError: an unknown name.
+        MissingExtraError: something is not installed; the message holds the command that installs it.
     """
     found = probe(backend(kind, name))
     if not found.available:

@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -35,11 +35,18 @@ class HouseCommand(TyperCommand):
         with warnings.catch_warnings():
             plain = warnings.showwarning
 
-            def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+            def show(
+                message: Warning | str,
+                category: type[Warning],
+                filename: str,
+                lineno: int,
+                file: TextIO | None = None,
+                line: str | None = None,
+            ) -> None:
                 if issubclass(category, TrkxWarning) and not debug:
                     report("warning", str(message), "yellow")
                 else:
-                    plain(message, category, *rest)
+                    plain(message, category, filename, lineno, file, line)
 
             warnings.showwarning = show
             try:

@@ -1,0 +1,88 @@
+"""`trkx export`, `export-models`: checkpoints to one verified bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trkx.backends import require
+from trkx.errors import SpecError
+
+if TYPE_CHECKING:
+    from trkx.export.build import ExportReport
+
+
+def command(
+    source: Annotated[Path | None, typer.Argument(help="Pipeline folder with pipeline.toml and its checkpoints.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Bundle folder to write.")] = Path("bundle"),
+    embedding: Annotated[Path | None, typer.Option(help="Checkpoint of the embedding (.safetensors).")] = None,
+    filter_: Annotated[Path | None, typer.Option("--filter", help="Checkpoint of the edge filter.")] = None,
+    gnn: Annotated[Path | None, typer.Option(help="Checkpoint of the graph network.")] = None,
+    spec: Annotated[Path | None, typer.Option(help="Specification (TOML or JSON) for checkpoints given one by one.")] = None,
+    event: Annotated[Path | None, typer.Option(help="Event to check the files with; a simulated one otherwise.")] = None,
+    reference: Annotated[bool, typer.Option("--reference", help="Export the reference pipeline that ships with trkx.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Turn checkpoints into one verified bundle.
+
+    Writes each network as ONNX and as TorchScript, with weights, bundle.json and model card. Every file is compared with
+    the float64 network on an event and on graphs made to find faults; if one differs, nothing is written and the exit code is 1.
+    """
+    choices = {"SOURCE": source is not None, "--spec": spec is not None, "--reference": reference}
+    given = [name for name, chosen in choices.items() if chosen]
+    if not given or (reference and len(given) > 1):
+        found = " and ".join(given) if given else "nothing"
+        raise SpecError(
+            f"give a pipeline folder, or --spec FILE with --embedding/--filter/--gnn FILE, or --reference alone; found {found}."
+        )
+    require("export", "onnx")
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True, quiet=quiet)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("loading torch", total=1)
+        from trkx.export.build import STEPS, export_models
+        from trkx.export.pipeline_folder import open_source
+        from trkx.export.sample import check_event, reference_folder
+
+        place = reference_folder() if reference else (source or spec or Path())
+        pipeline = open_source(place, spec, {"embedding": embedding, "filter": filter_, "gnn": gnn})
+        report = export_models(
+            pipeline, out, check_event(pipeline.spec, event), overwrite,
+            progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
+        )
+        bar.update(task, completed=STEPS, total=STEPS)
+    if not quiet:
+        _print(report)
+
+
+def _print(report: ExportReport) -> None:
+    """Print the table: file, size, opset, largest difference and the graph where it was seen."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{report.target}: compared with the float64 networks")
+    for name in ("file", "size", "opset", "largest difference", "tolerance", "on graph", ""):
+        table.add_column(name, justify="right" if name in ("size", "opset", "largest difference", "tolerance") else "left")
+    for file in report.files:
+        entry, worst = file.entry, file.worst
+        numbers = ("", "", "") if worst is None else (f"{worst.difference:.1e}", f"{worst.tolerance:.1e}", worst.graph)
+        if worst is not None and worst.tolerance == 0.0:
+            numbers = ("0", "bitwise", "")
+        table.add_row(entry.path, _size(entry.bytes), str(entry.opset or ""), *numbers, "" if worst is None else "passed")
+    console = Console()
+    console.print(table)
+    graphs = len({row.graph for row in report.rows if row.graph not in ("-", "doors")})
+    console.print(f"{len(report.rows)} checks on {graphs} graphs passed.", highlight=False)
+    for file in report.files:
+        if file.entry.note.startswith("not "):
+            console.print(f"{file.entry.path}: {file.entry.note}", highlight=False, soft_wrap=True)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.2f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"

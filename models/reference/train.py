@@ -1,0 +1,209 @@
+"""Makes the reference checkpoints: simulates events, trains embedding, filter and GNN in turn. Seeded and resumable.
+
+    python -m trkx.models.reference.train --out training
+
+Stop it at any time; the same command goes on from the last saved step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trkx.errors import TrkxError
+from trkx.models.checkpoint import load_checkpoint, save_checkpoint
+from trkx.models.networks import BUILDERS
+from trkx.models.reference.samples import Sample, classify, consecutive_pairs, oriented, pairs_within, read_sample
+from trkx.spec import PipelineSpec, logit_of_cut
+
+EVENTS = ((50, 11, 64), (200, 12, 8))  # pile-up, seed, number
+SAVE_EVERY = 100
+
+Loss = Callable[[nn.Module, Sample, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one network is trained: steps, largest learning rate, width of the slice in azimuth by pile-up (radians)."""
+
+    steps: int
+    rate: float
+    width: dict[int, float]
+
+
+RECIPES = {
+    "embedding": Recipe(3000, 2e-3, {50: 1.57, 200: 0.5}),
+    "filter": Recipe(1500, 2e-3, {50: 1.57, 200: 0.5}),
+    "gnn": Recipe(6000, 2e-3, {50: 1.57, 200: 0.6}),
+}
+
+
+def embedding_loss(network: nn.Module, sample: Sample, generator: torch.Generator, radius: float) -> Tensor:
+    """Return a logistic loss on squared distances: wanted pairs inside the radius, pairs of different particles outside.
+
+    Negatives are all pairs within 1.5 radii of the queries: half of them wanted hits, half others.
+    """
+    place = network(sample.x)
+    positive = consecutive_pairs(sample)
+    wanted = torch.nonzero(sample.wanted).squeeze(1)
+    others = torch.randint(len(sample), (600,), generator=generator)
+    queries = torch.cat([wanted[torch.randperm(len(wanted), generator=generator)[:900]], others])
+    near = pairs_within(place.detach(), 1.5 * radius, queries)
+    near = near[:, sample.particle[near[0]] != sample.particle[near[1]]]
+    if near.shape[1] > 120_000:  # at the start everything is near everything
+        share = near.shape[1] / 120_000
+        near = near[:, torch.randint(near.shape[1], (120_000,), generator=generator)]
+    else:
+        share = 1.0
+
+    def margin(pairs: Tensor) -> Tensor:
+        square = (place[pairs[0]] - place[pairs[1]]).square().sum(dim=1)
+        return 4.0 * (1.0 - square / (radius * radius))
+
+    pull = functional.softplus(-margin(positive)).mean() if positive.shape[1] else place.sum() * 0.0
+    push = functional.softplus(margin(near)).sum() * share / len(queries)
+    return pull + push / 40.0
+
+
+def filter_loss(network: nn.Module, sample: Sample, generator: torch.Generator, embed: nn.Module, radius: float) -> Tensor:
+    """Return a weighted cross entropy over candidates: wanted pairs 1, false pairs 0, other true pairs left open."""
+    with torch.no_grad():
+        edges = oriented(sample, pairs_within(embed(sample.x), radius))
+    truth = classify(sample, edges)
+    false = torch.nonzero(~truth.same).squeeze(1)
+    pick = false[torch.randint(len(false), (min(len(false), 60_000),), generator=generator)] if len(false) else false
+    true = torch.nonzero(truth.wanted).squeeze(1)
+    use = torch.cat([true, pick])
+    logits = network(sample.x, edges[:, use]).squeeze(1)
+    weight = torch.cat([torch.where(truth.next[true], 2.0, 1.0), torch.full((len(pick),), len(false) / max(len(pick), 1) * 0.25)])
+    target = torch.cat([torch.ones(len(true)), torch.zeros(len(pick))])
+    return functional.binary_cross_entropy_with_logits(logits, target, weight, reduction="sum") / weight.sum()
+
+
+def candidate_edges(sample: Sample, embed: nn.Module, select: nn.Module, radius: float, cut: float) -> Tensor:
+    """Return the edges that the GNN sees: within the radius, and above the filter's cut (a score)."""
+    with torch.no_grad():
+        edges = oriented(sample, pairs_within(embed(sample.x), radius))
+        keep = [select(sample.x, part).squeeze(1) > logit_of_cut(cut) for part in edges.split(200_000, dim=1)]
+    return edges[:, torch.cat(keep)] if keep else edges
+
+
+def gnn_loss(network: nn.Module, sample: Sample, generator: torch.Generator, edges: Callable[[Sample], Tensor]) -> Tensor:
+    """Return a weighted cross entropy over the filtered graph: 3 for consecutive wanted, 1.5 other wanted, 0.3 other true, 1 false."""
+    graph = edges(sample)
+    truth = classify(sample, graph)
+    weight = torch.ones(graph.shape[1])
+    weight[truth.same] = 0.3
+    weight[truth.wanted] = 1.5
+    weight[truth.next] = 3.0
+    logits = network(sample.x, graph).squeeze(1)
+    return functional.binary_cross_entropy_with_logits(logits, truth.same.float(), weight, reduction="sum") / weight.sum()
+
+
+def train(stage: str, network: nn.Module, loss: Loss, events: Sequence[tuple[int, Sample]], out: Path, seed: int, steps: int | None) -> None:
+    """Train one network and save it; goes on from `STAGE-state.pt` if that is there. Every step has its own seed."""
+    recipe = RECIPES[stage]
+    total = steps or recipe.steps
+    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, total_steps=total + 1, pct_start=0.08)
+    state_file = out / f"{stage}-state.pt"
+    done, average, spent = 0, 0.0, 0.0
+    if state_file.is_file():
+        state = torch.load(state_file, weights_only=True)
+        if state["total"] == total:
+            network.load_state_dict(state["network"])
+            optimizer.load_state_dict(state["optimizer"])
+            schedule.load_state_dict(state["schedule"])
+            done, average, spent = state["done"], state["average"], state["spent"]
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    began = time.perf_counter() - spent
+    with Progress(TextColumn(stage), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("loss {task.fields[loss]:.4f}")) as bar:
+        task = bar.add_task(stage, total=total, completed=done, loss=average)
+        for step in range(done, total):
+            generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1)[0]))
+            pileup, sample = events[int(torch.randint(len(events), (1,), generator=generator))]
+            start = float(torch.rand(1, generator=generator)) * 2.0 * np.pi
+            value = loss(network, sample.slice(start, recipe.width[pileup]), generator)
+            optimizer.zero_grad()
+            value.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            average = float(value.detach()) if step == 0 else 0.98 * average + 0.02 * float(value.detach())
+            bar.update(task, advance=1, loss=average)
+            if (step + 1) % SAVE_EVERY == 0 or step + 1 == total:
+                state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(),
+                         "done": step + 1, "total": total, "average": average, "spent": time.perf_counter() - began}
+                torch.save(state, state_file.with_suffix(".tmp"))
+                state_file.with_suffix(".tmp").replace(state_file)
+                with (out / f"{stage}-log.jsonl").open("a") as log:
+                    log.write(json.dumps({"step": step + 1, "loss": average, "seconds": time.perf_counter() - began}) + "\n")
+    save_checkpoint(out / f"{stage}.safetensors", network, {"stage": stage, "steps": str(total), "seed": str(seed)})
+
+
+def simulated(folder: Path, features: PipelineSpec) -> list[tuple[int, Sample]]:
+    """Return the training events, simulating those that are not there yet."""
+    events = []
+    for pileup, seed, number in EVENTS:
+        place = folder / f"pileup{pileup}-seed{seed}"
+        if len(list(place.glob("*-hits.parquet"))) < number:
+            command = [sys.executable, "-m", "trkx", "simulate", "--events", str(number), "--pileup", str(pileup),
+                       "--seed", str(seed), "--out", str(place)]
+            subprocess.run(command, check=True)
+        files = sorted(place.glob("*-hits.parquet"))[:number]
+        events += [(pileup, read_sample(path, features.features)) for path in files]
+    return events
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train what is asked for; the trained networks lie in `--out`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--spec", type=Path, default=Path(__file__).with_name("pipeline.toml"))
+    parser.add_argument("--events", type=Path, default=Path("training/events"), help="simulated here if it is not there")
+    parser.add_argument("--out", type=Path, default=Path("training"))
+    parser.add_argument("--stages", nargs="+", choices=list(BUILDERS), default=list(BUILDERS))
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=None, help="instead of the recipe's, for a trial")
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    values = tomllib.loads(options.spec.read_text())
+    values.pop("checkpoints", None)
+    spec = PipelineSpec.from_dict(values, str(options.spec))
+    events = simulated(options.events, spec)
+    networks: dict[str, nn.Module] = {}
+    losses: dict[str, Loss] = {
+        "embedding": lambda net, sample, random: embedding_loss(net, sample, random, spec.graph.radius),
+        "filter": lambda net, sample, random: filter_loss(net, sample, random, networks["embedding"], spec.graph.radius),
+        "gnn": lambda net, sample, random: gnn_loss(
+            net, sample, random,
+            lambda part: candidate_edges(part, networks["embedding"], networks["filter"], spec.graph.radius, spec.cuts.filter)),
+    }
+    for number, (stage, build) in enumerate(BUILDERS.items()):
+        torch.manual_seed(options.seed * 10 + number)
+        networks[stage] = build(spec)
+        if stage in options.stages:
+            train(stage, networks[stage], losses[stage], events, options.out, options.seed * 10 + number, options.steps)
+        else:
+            load_checkpoint(options.out / f"{stage}.safetensors", networks[stage])
+        networks[stage].eval().requires_grad_(False)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except TrkxError as error:
+        sys.exit(f"error: {error}")

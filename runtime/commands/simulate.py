@@ -1,0 +1,54 @@
+"""`trkx simulate`: TrackML-like events with truth."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trkx.errors import InputError
+
+
+def command(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the events; made if it is not there.")],
+    events: Annotated[int, typer.Option("--events", min=1, help="Number of events.")] = 10,
+    pileup: Annotated[int, typer.Option("--pileup", min=0, help="Inelastic collisions beside the top pair.")] = 200,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the run; event and seed fix every number.")] = 1,
+    first: Annotated[int, typer.Option("--first", min=0, help="Number of the first event.")] = 0,
+    noise: Annotated[float, typer.Option("--noise", help="Noise hits as a fraction of all hits.")] = 0.02,
+    true_positions: Annotated[bool, typer.Option("--true-positions", help="True positions instead of measured ones.")] = False,
+    hard: Annotated[bool, typer.Option("--hard/--no-hard", help="With a top pair, or pile-up alone.")] = True,
+    processes: Annotated[int, typer.Option("--processes", min=0, help="Processes, 0 for one per core.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace events that are there already.")] = False,
+) -> None:
+    """Simulate TrackML-like events: Pythia 8, ACTS Fatras on the generic detector, measured positions, truth kept.
+
+    Each hit is measured with a Gaussian of sensor pitch / sqrt(12) in the plane of its module: pixels 50 x 56.25 um, short
+    strips 80 um x 1.2 mm, long strips 120 um x 10.8 mm. Secondaries, curlers and noise stay in. Writes Parquet.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from trkx.runtime.events.tables import hits_file
+    from trkx.runtime.simulate.make import SimulationSpec, simulate
+
+    spec = SimulationSpec(pileup=pileup, seed=seed, hard=hard, noise_fraction=noise, smear=not true_positions)
+    numbers = range(first, first + events)
+    there = [number for number in numbers if (out / hits_file(number)).exists()]
+    if there and not overwrite:
+        raise InputError(f"{out} already holds event {there[0]}{f' and {len(there) - 1} more of these' if len(there) > 1 else ''}; "
+                         "give another --out, another --first, or --overwrite.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: the folder can't be made: {error}.") from error
+    total = 0
+    with Progress(TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+                  TextColumn("{task.fields[hits]} hits"), console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=events, hits=0)
+        for _, hits in simulate(spec, numbers, out, processes or os.cpu_count() or 1):
+            total += hits
+            bar.update(task, advance=1, hits=total)
+    Console().print(f"{events} event{'s' if events > 1 else ''}, {total} hits in {out}")

@@ -1,0 +1,68 @@
+"""What an engine is, and the table of engines."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trkx.backends import require
+from trkx.bundle import Bundle
+from trkx.errors import BundleError, SpecError, unknown_name
+
+Int = NDArray[np.int64]
+Float = NDArray[np.float32]
+
+
+class Engine(Protocol):
+    """The three networks of one bundle, ready to run.
+
+    x: hit features, float32 [N, F], N at least 1. edge_index: int64 [2, E], E at least 1. Logits are float32 [E].
+    """
+
+    def embed(self, x: Float) -> Float:
+        """Return the place of each hit, float32 [N, D]."""
+        ...
+
+    def filter(self, x: Float, edge_index: Int) -> Float:
+        """Return the filter's logit of each edge, float32 [E]."""
+        ...
+
+    def gnn(self, x: Float, edge_index: Int) -> Float:
+        """Return the graph network's logit of each edge, float32 [E]."""
+        ...
+
+
+# name -> module with `open_engine(bundle, threads) -> Engine`; what it needs stands in trkx.backends under the same name
+ENGINES = {
+    "onnxruntime": "trkx.runtime.engines.ort",
+    "torchscript": "trkx.runtime.engines.torchscript",
+    "eager": "trkx.runtime.engines.eager",
+}
+
+
+def open_engine(name: str, bundle: Bundle, threads: int) -> Engine:
+    """Load the networks of a bundle into an engine that uses `threads` threads.
+
+    Raises:
+        SpecError: an unknown engine.
+        MissingExtraError: the engine's package is not installed.
+        BundleError: a file that is missing, edited, or can't be loaded.
+    """
+    if name not in ENGINES:
+        raise SpecError(unknown_name("engine", name, ENGINES))
+    require("engine", name)
+    opener = cast(Callable[[Bundle, int], Engine], importlib.import_module(ENGINES[name]).open_engine)
+    return opener(bundle, threads)
+
+
+def not_loadable(bundle: Bundle, stage: str, format: str, error: Exception) -> BundleError:
+    """Return the error for a file whose checksum is right but that the engine refuses."""
+    path = bundle.path / bundle.entry(stage, format).path
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return BundleError(
+        f"{path}: can't be loaded ({first}). The bundle may be newer than the installed packages: upgrade them, or export it again."
+    )

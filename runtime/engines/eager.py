@@ -1,0 +1,29 @@
+"""Eager PyTorch on the CPU: the networks of trkx.models with the bundle's weights."""
+
+from __future__ import annotations
+
+from safetensors.torch import load
+
+from trkx.bundle import Bundle
+from trkx.models.checkpoint import fit
+from trkx.models.networks import BUILDERS
+from trkx.runtime.engines.base import not_loadable
+from trkx.runtime.engines.torch_cpu import TorchEngine
+
+
+def open_engine(bundle: Bundle, threads: int) -> TorchEngine:
+    """Return the engine for a bundle's weights; BundleError if they are edited, CheckpointError if they do not fit the spec."""
+    data = bundle.read("all", "safetensors")
+    try:
+        weights = load(data)
+    except Exception as error:  # SafetensorError has no stable place
+        raise not_loadable(bundle, "all", "safetensors", error) from error
+    where = bundle.path / bundle.entry("all", "safetensors").path
+    modules = {}
+    for stage, build in BUILDERS.items():
+        module = build(bundle.spec)
+        prefix = f"{stage}."
+        own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+        fit(module, own, f"{where}, stage {stage},")
+        modules[stage] = module.eval().requires_grad_(False)
+    return TorchEngine(modules, threads)

@@ -1,0 +1,55 @@
+"""ONNX Runtime on the CPU, from verified bytes. Needs no torch."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import onnxruntime as ort
+
+from trkx.bundle import STAGES, Bundle
+from trkx.runtime.engines.base import Float, Int, not_loadable
+
+LOG_ERRORS_ONLY = 3
+
+
+class OrtEngine:
+    """One session a stage. Memory goes back to the system after every run of the graph network and every last filter chunk."""
+
+    def __init__(self, sessions: dict[str, Any]) -> None:
+        self._sessions = sessions
+        self._shrink = ort.RunOptions()
+        self._shrink.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+
+    def _run(self, stage: str, **inputs: Float | Int) -> Float:
+        return cast(Float, self._sessions[stage].run(["output"], inputs, self._shrink)[0])
+
+    def embed(self, x: Float) -> Float:
+        """Return the place of each hit, float32 [N, D]."""
+        return self._run("embedding", x=x)
+
+    def filter(self, x: Float, edge_index: Int) -> Float:
+        """Return the filter's logit of each edge, float32 [E]."""
+        return self._run("filter", x=x, edge_index=np.ascontiguousarray(edge_index)).reshape(-1)
+
+    def gnn(self, x: Float, edge_index: Int) -> Float:
+        """Return the graph network's logit of each edge, float32 [E]."""
+        return self._run("gnn", x=x, edge_index=np.ascontiguousarray(edge_index)).reshape(-1)
+
+
+def open_engine(bundle: Bundle, threads: int) -> OrtEngine:
+    """Return the engine for a bundle's ONNX files; BundleError if one is edited or is refused by ONNX Runtime."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = LOG_ERRORS_ONLY
+    options.enable_mem_pattern = False  # sizes differ from event to event: patterns would be kept for each
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # leave the cores to the next stage
+    sessions = {}
+    for stage in STAGES:
+        data = bundle.read(stage, "onnx")
+        try:
+            sessions[stage] = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime raises classes of its own that share no public base
+            raise not_loadable(bundle, stage, "onnx", error) from error
+    return OrtEngine(sessions)

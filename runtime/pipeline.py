@@ -1,0 +1,168 @@
+"""The pipeline: hits to tracks, one stage after the other, each measured."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trkx.bundle import Bundle
+from trkx.errors import BundleError, SpecError
+from trkx.runtime.edges import canonical, oriented
+from trkx.runtime.engines import Engine, open_engine
+from trkx.runtime.events.event import Event
+from trkx.runtime.features import node_features, warn_if_out_of_range
+from trkx.runtime.labelling import connected_components
+from trkx.runtime.measure import Meter
+from trkx.runtime.neighbours import radius_graph
+from trkx.runtime.tracks import Tracks
+from trkx.spec import PipelineSpec, logit_of_cut
+
+Int = NDArray[np.int64]
+Float = NDArray[np.float32]
+
+CHUNK = 1 << 18
+"""Edges that the filter sees at once: its memory is CHUNK times the hidden width, however many candidates there are."""
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Pipeline:
+    """A bundle that is ready to run.
+
+    spec: what the bundle says of features, graph and cuts. engine: runs the networks. neighbours, labelling: names of
+    backends. threads: worker threads of every stage. chunk: edges that the filter sees at once.
+    """
+
+    def __init__(
+        self,
+        spec: PipelineSpec,
+        engine: Engine,
+        neighbours: str = "grid",
+        labelling: str = "union_find",
+        threads: int | None = None,
+        chunk: int = CHUNK,
+    ) -> None:
+        if chunk < 1:
+            raise SpecError(f"chunk must be at least 1 edge, found {chunk}.")
+        self.spec = spec
+        self.engine = engine
+        self.neighbours = neighbours
+        self.labelling = labelling
+        self.threads = _threads(threads)
+        self.chunk = chunk
+        self._warned: set[str] = set()
+
+    @classmethod
+    def open(
+        cls,
+        bundle: Path | str,
+        engine: str = "onnxruntime",
+        neighbours: str = "grid",
+        labelling: str = "union_find",
+        threads: int | None = None,
+    ) -> Self:
+        """Open a bundle folder; its files are verified when they are read.
+
+        Args:
+            bundle: the folder that `trkx export` wrote.
+            engine: "onnxruntime" (needs no torch), "torchscript" or "eager".
+            neighbours: "grid", "kdtree" or "brute"; all give the same pairs.
+            labelling: "union_find" or "scipy"; both give the same labels.
+            threads: None for one per core.
+
+        Raises:
+            BundleError: not a bundle, or a file that is missing, edited or can't be loaded.
+            MissingExtraError: the engine's package is not installed.
+            SpecError: an unknown backend, or fewer than one thread.
+        """
+        opened = Bundle.open(bundle)
+        return cls(opened.spec, open_engine(engine, opened, _threads(threads)), neighbours, labelling, threads)
+
+    def run(self, event: Event, keep_graphs: bool = False) -> Tracks:
+        """Return the tracks of one event.
+
+        Args:
+            event: hits; no truth is looked at.
+            keep_graphs: also return the edges after the stages "graph" (all candidates, in the order of their hits),
+                "filter" and "gnn" (sorted by target, then source).
+
+        Raises:
+            InputError: hits that make no sense, a feature that the event lacks, too many candidates.
+            BundleError: a network that answers with NaN.
+        """
+        event.checked()
+        hits = len(event)
+        graphs: dict[str, Int] = {}
+        with Meter() as meter:
+            with meter.stage("features", hits, "hits") as count:
+                x = node_features(event, self.spec.features)
+                count.count_out = hits
+            self._check_ranges(event, x)
+            with meter.stage("embedding", hits, "hits") as count:
+                points = self.engine.embed(x) if hits else np.empty((0, self.spec.embedding.dim), np.float32)
+                count.count_out = len(points)
+            with meter.stage("graph", hits, "edges") as count:
+                graph = self.spec.graph
+                found = radius_graph(points, graph.radius, graph.k_max, self.neighbours, self.threads)
+                pairs, truncated = found.pairs, found.truncated
+                del found, points
+                if keep_graphs:
+                    graphs["graph"] = oriented(pairs, event.position, graph.direction)
+                count.count_out = pairs.shape[1]
+            with meter.stage("filter", pairs.shape[1], "edges") as count:
+                edges = canonical(self._filtered(event, x, pairs))
+                del pairs
+                count.count_out = edges.shape[1]
+            if keep_graphs:
+                graphs["filter"] = edges
+            with meter.stage("gnn", edges.shape[1], "edges") as count:
+                if edges.shape[1]:
+                    logits = _finite(self.engine.gnn(x, edges), "gnn")
+                    edges = edges[:, logits > logit_of_cut(self.spec.cuts.gnn)]
+                count.count_out = edges.shape[1]
+            if keep_graphs:
+                graphs["gnn"] = edges
+            with meter.stage("labelling", edges.shape[1], "tracks") as count:
+                label = connected_components(edges, hits, self.labelling)
+                tracks = Tracks(event.event_id, event.hit_id, label, self.spec.labelling.min_hits)
+                count.count_out = tracks.num_tracks
+        return Tracks(tracks.event_id, tracks.hit_id, label, tracks.min_hits, tuple(meter.stages), graphs, truncated)
+
+    def _filtered(self, event: Event, x: Float, pairs: Int) -> Int:
+        """Return the edges, int64 [2, E'], whose filter score exceeds the cut; chunk by chunk."""
+        cut = logit_of_cut(self.spec.cuts.filter)
+        kept = [np.empty((2, 0), np.int64)]
+        for start in range(0, pairs.shape[1], self.chunk):
+            edges = oriented(pairs[:, start : start + self.chunk], event.position, self.spec.graph.direction)
+            logits = _finite(self.engine.filter(x, edges), "filter")
+            kept.append(edges[:, logits > cut])
+        return np.concatenate(kept, axis=1)
+
+    def _check_ranges(self, event: Event, x: Float) -> None:
+        """Warn of ranges that contradict the bundle, once for each folder that events come from."""
+        place = str(Path(event.source.split(",")[0]).parent)
+        if place not in self._warned and warn_if_out_of_range(event, x, self.spec.features):
+            self._warned.add(place)
+
+
+def _threads(threads: int | None) -> int:
+    if threads is not None and threads < 1:
+        raise SpecError(f"threads must be at least 1, found {threads}; leave it out for one per core.")
+    return threads or available_cores()
+
+
+def _finite(logits: Float, stage: str) -> Float:
+    bad = int(np.count_nonzero(~np.isfinite(logits)))
+    if bad:
+        raise BundleError(
+            f"stage {stage}: {bad} of {len(logits)} logits are NaN or infinite, so the model file is not sound or the features are "
+            "far from what it was trained on. Look at the features of the event, then export the bundle again."
+        )
+    return logits

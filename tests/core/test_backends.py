@@ -1,0 +1,66 @@
+"""The table of backends: rows that say what is missing and how to get it."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from trkx.backends import BACKENDS, Backend, Need, backends, probe, require
+from trkx.errors import MissingExtraError, SpecError
+
+EXTRAS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+ABSENT = Need("no_such_module_here", ("no-such-distribution",))
+NUMPY = Need("numpy", ("numpy",))
+
+
+def row(*needs: Need, extra: str = "cpu") -> Backend:
+    return Backend("engine", "made_up", needs, extra, "nothing")
+
+
+def test_a_row_that_is_there() -> None:
+    found = probe(row(NUMPY))
+    assert (found.available, found.why_not, found.how) == (True, "", "")
+    assert found.version.startswith("numpy ")
+
+
+def test_a_row_that_is_not_there_names_its_install_command() -> None:
+    found = probe(row(NUMPY, ABSENT))
+    assert (found.available, found.why_not) == (False, "no-such-distribution not installed")
+    assert found.how == 'pip install "trkx[cpu]"'
+
+
+def test_a_broken_installation_is_found_by_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_for_trkx.py").write_text("raise OSError('libfoo.so.9: cannot open\\nmore')")
+    monkeypatch.syspath_prepend(tmp_path)
+    broken = row(Need("broken_for_trkx", ("broken",)))
+    assert probe(broken).available
+    found = probe(broken, load=True)
+    assert (found.available, found.why_not) == (False, "broken_for_trkx is installed but does not load: libfoo.so.9: cannot open")
+
+
+def test_probing_imports_nothing() -> None:
+    before = set(sys.modules)
+    for backend in BACKENDS:
+        probe(backend)
+    assert not {"torch", "onnx", "onnxruntime", "numba"} & (set(sys.modules) - before)
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    message = r"unknown labelling backend 'unionfind'\. Did you mean 'union_find'\? Known: scipy, union_find"
+    with pytest.raises(SpecError, match=message):
+        require("labelling", "unionfind")
+
+
+def test_a_missing_extra_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trkx.backends.BACKENDS", (row(ABSENT),))
+    with pytest.raises(MissingExtraError, match=r'no-such-distribution not installed\. Install: pip install "trkx\[cpu\]"'):
+        require("engine", "made_up")
+
+
+def test_rows_are_unique_and_their_extras_exist() -> None:
+    assert len({(r.kind, r.name) for r in BACKENDS}) == len(BACKENDS)
+    assert {r.extra for r in BACKENDS} - {""} <= set(EXTRAS)
+    assert list(backends("neighbours")) == ["grid", "kdtree", "brute"]

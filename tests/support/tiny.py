@@ -1,0 +1,84 @@
+"""Tiny pipelines for tests: a spec, a pipeline folder with random weights, and a bundle exported from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trkx.spec import CutSpec, EmbeddingSpec, FeatureSpec, FilterSpec, GNNSpec, GraphSpec, LabellingSpec, PipelineSpec
+
+SCALES = {"r": 1000.0, "phi": 3.141592653589793, "z": 1000.0}
+
+
+def tiny_spec(**changes: Any) -> PipelineSpec:
+    """Return a spec with all parts, so small that an export takes seconds; `changes` replace its fields."""
+    fields: dict[str, Any] = {
+        "name": "tiny",
+        "features": (
+            FeatureSpec("r", SCALES["r"], 0.0, 1.1),
+            FeatureSpec("phi", SCALES["phi"], -1.0, 1.0),
+            FeatureSpec("z", SCALES["z"], -3.1, 3.1),
+        ),
+        "embedding": EmbeddingSpec(hidden=8, layers=2, dim=4),
+        "graph": GraphSpec(radius=0.05),
+        "filter": FilterSpec(hidden=8, layers=2),
+        "gnn": GNNSpec(hidden=8, iterations=2),
+        "cuts": CutSpec(filter=0.3, gnn=0.4),
+        "labelling": LabellingSpec(),
+    }
+    return PipelineSpec(**{**fields, **changes})
+
+
+def toml_of(values: Mapping[str, Any]) -> str:
+    """Return nested plain values as TOML: scalars first, then tables."""
+    scalars = {k: v for k, v in values.items() if v is not None and not isinstance(v, Mapping | list | tuple)}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in scalars.items()]
+    for key, value in values.items():
+        rows = value if isinstance(value, list | tuple) else [value] if isinstance(value, Mapping) else []
+        for row in rows:
+            lines += ["", f"[{key}]" if isinstance(value, Mapping) else f"[[{key}]]", toml_of(row)]
+    return "\n".join(lines)
+
+
+def write_spec(path: Path, spec: PipelineSpec, checkpoints: Mapping[str, str] | None = None) -> Path:
+    """Write a pipeline.toml."""
+    table = {"checkpoints": dict(checkpoints)} if checkpoints else {}
+    path.write_text(toml_of(spec.to_dict() | table) + "\n", encoding="utf-8")
+    return path
+
+
+def tiny_pipeline(folder: Path, spec: PipelineSpec | None = None, seed: int = 1) -> Path:
+    """Write a pipeline folder with random weights (biases and norms too, so that nothing is 0 or 1 by default)."""
+    import torch
+
+    from trkx.models.checkpoint import save_checkpoint
+    from trkx.models.networks import BUILDERS
+
+    spec = spec or tiny_spec()
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for stage, build in BUILDERS.items():
+            network = build(spec)
+            with torch.no_grad():
+                for parameter in network.parameters():
+                    if parameter.ndim == 1:
+                        parameter.add_(0.3 * torch.randn_like(parameter))
+            files[stage] = f"{stage}.safetensors"
+            save_checkpoint(folder / files[stage], network)
+    write_spec(folder / "pipeline.toml", spec, files)
+    return folder
+
+
+def tiny_bundle(folder: Path, spec: PipelineSpec | None = None, seed: int = 1) -> Path:
+    """Export a tiny pipeline and return the bundle's folder; takes a few seconds, so share it between tests."""
+    from trkx.export.build import export_models
+    from trkx.export.pipeline_folder import open_source
+    from trkx.export.zoo import helix_event
+
+    source = open_source(tiny_pipeline(folder / "pipeline", spec, seed))
+    export_models(source, folder / "bundle", helix_event(source.spec))
+    return folder / "bundle"

@@ -1,0 +1,1 @@
+../../src/trkx/__init__.py

@@ -1,0 +1,1 @@
+../../src/trkx/__main__.py
