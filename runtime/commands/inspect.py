@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from trkx.runtime.describe import PREFIX, Description, describe, spec_of
 
 from trkx.errors import BundleError
+from trkx.runtime.describe import PREFIX, Description, describe, spec_of
 from trkx.spec import PipelineSpec
 
 if TYPE_CHECKING:
@@ -97,12 +97,14 @@ def _table(console: Console, title: str, columns: tuple[str, ...], rows: list[li
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in columns:
-        table.add_column(Text(column), overflow="fold")
+    used = [i for i in range(len(columns)) if not rows or any(row[i] != "" for row in rows)]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for i in used:
+        table.add_column(Text(columns[i]), overflow="fold")
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*(Text(str(row[i])) for i in used))
     console.print()
+    console.print(title, style="bold")
     console.print(table)
 
 
@@ -115,12 +117,26 @@ def _short(key: str, value: object) -> object:
 
 
 def _flat(values: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """Return nested tables as dotted names and values; a list of tables as one line each."""
+    """Return nested tables as dotted names and values; comparisons as one line for each file, other lists of tables in full."""
     if isinstance(values, dict):
         return [row for key, value in values.items() for row in _flat(value, f"{prefix}.{key}" if prefix else str(key))]
+    if isinstance(values, list) and values and all(isinstance(v, dict) and {"file", "graph", "difference"} <= v.keys() for v in values):
+        return [(f"{prefix} {file}", _worst([row for row in values if row["file"] == file])) for file in _unique(values)]
     if isinstance(values, list) and values and all(isinstance(value, dict) for value in values):
         return [(f"{prefix}[{i}]", ", ".join(f"{k} {v}" for k, v in row.items())) for i, row in enumerate(values)]
     return [(prefix, str(values))]
+
+
+def _unique(rows: list[Description]) -> list[str]:
+    return list(dict.fromkeys(row["file"] for row in rows))
+
+
+def _worst(rows: list[Description]) -> str:
+    """Say how many comparisons there are of one file, and which is nearest to its tolerance."""
+    worst = max(rows, key=lambda row: (row["difference"] or 0.0) / (row.get("tolerance") or math.inf))
+    tolerance = f", tolerance {worst['tolerance']:.1e}" if worst.get("tolerance") else ""
+    many = f"{len(rows)} comparisons" if len(rows) > 1 else "1 comparison"
+    return f"{many}, nearest to its tolerance: {worst['graph']}, difference {worst['difference'] or 0.0:.1e}{tolerance}"
 
 
 def _number(value: float | None) -> str:

@@ -140,6 +140,8 @@ def test_lengths_must_agree():
         ([0, 0, 1, 1], [A, A, B, B], [1, 2, 3, 4], 1.0),
         ([0, 0, -1, -1], [A, A, B, B], [1, 2, 3, 4], 0.3),
         ([0, 0, 0, -1], [A, A, B, B], [1, 2, 3, 4], 0.3),  # B's hit on A's track adds nothing
+        ([0, 0, 0, -1], [A, A, A, A], [1, 1, 1, 7], 0.3),  # A's hit that is on no track adds nothing either
+        ([5, 5, 5, 3], [A, A, A, A], [1, 1, 1, 7], 0.3),
         ([0, 0, 0, 0], [A, A, B, B], [1, 2, 3, 4], 0.0),  # merged: nobody's
         ([0, 1, 2, 3], [A, A, B, B], [1, 2, 3, 4], 0.0),  # a hit each: no majority of the particle
         ([0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], None),
