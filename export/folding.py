@@ -19,7 +19,6 @@ def folded(model: onnx_ir.Model) -> onnx_ir.Model:
     fold_constants(model)
     Sequential(
         steps.RemoveUnusedNodesPass(),
-        steps.RemoveUnusedFunctionsPass(),
         steps.RemoveUnusedOpsetsPass(),
         steps.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         steps.DeduplicateInitializersPass(),

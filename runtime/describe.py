@@ -80,7 +80,9 @@ def describe_pipeline_folder(path: Path) -> Description:
         state = "ok" if file.is_file() else "is missing"
         readable = state == "ok" and file.suffix == ".safetensors"
         content = describe_safetensors(file.read_bytes(), str(file)) if readable else {}
-        files.append({"path": str(name), "stage": stage, "format": file.suffix.lstrip("."), "state": state, "content": content})
+        size = file.stat().st_size if state == "ok" else ""
+        kind = file.suffix.lstrip(".")
+        files.append({"path": str(name), "stage": stage, "format": kind, "bytes": size, "state": state, "content": content})
     ok = all(file["state"] == "ok" for file in files)
     return {"kind": "pipeline folder", "path": str(path), "ok": ok, "name": spec.name, "spec": spec.to_dict(), "files": files}
 

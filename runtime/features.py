@@ -16,8 +16,8 @@ Wide = NDArray[np.float64]
 
 FAR_FRACTION = 0.2
 """Share of hits outside the trained range by more than its width that is worth a warning."""
-NARROW_FRACTION = 0.01
-"""Share of the trained range, below which the spread of an event is worth a warning."""
+SMALL_FRACTION = 0.01
+"""Share of the largest trained value, below which the values of an event are worth a warning."""
 SMALLEST_R = 1e-3  # mm, keeps eta finite on the beam axis
 
 
@@ -86,8 +86,9 @@ def node_features(event: Event, features: Sequence[FeatureSpec]) -> NDArray[np.f
 def range_problems(x: NDArray[np.float32], features: Sequence[FeatureSpec]) -> dict[str, str]:
     """Return the features of x [N, F] whose values contradict the range seen in training: name to one sentence.
 
-    Contradicting: more than a fifth of the hits lie outside [low, high] by more than its width, or 80 % of the (at least
-    20) hits lie within a hundredth of its width; either way the unit, the scale or the detector is probably another one.
+    Contradicting: more than a fifth of the hits lie outside [low, high] by more than its width, or 90 % of the (at least
+    20) hits lie nearer to 0 than a hundredth of the largest trained value; either way the unit, the scale or the detector is
+    probably another one.
     """
     found = {}
     for column, feature in enumerate(features):
@@ -96,8 +97,9 @@ def range_problems(x: NDArray[np.float32], features: Sequence[FeatureSpec]) -> d
         values = x[:, column].astype(np.float64)
         width = feature.high - feature.low
         far = float(np.mean((values < feature.low - width) | (values > feature.high + width)))
-        spread = float(np.subtract(*np.quantile(values, (0.9, 0.1))))
-        if far <= FAR_FRACTION and (len(x) < 20 or spread >= NARROW_FRACTION * width):
+        size = float(np.quantile(np.abs(values), 0.9))
+        small = len(x) >= 20 and size < SMALL_FRACTION * max(abs(feature.low), abs(feature.high))
+        if far <= FAR_FRACTION and not small:
             continue
         found[feature.name] = (
             f"feature '{feature.name}' (value / {feature.scale:g}) runs from {values.min():.4g} to {values.max():.4g} in the "

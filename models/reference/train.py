@@ -30,8 +30,11 @@ from trkx.spec import PipelineSpec, logit_of_cut
 
 EVENTS = ((50, 11, 64), (200, 12, 8))  # pile-up, seed, number
 SAVE_EVERY = 100
+MARGIN = 0.1
+"""Distance at which the embedding's loss changes sides. The graph takes a larger radius: what is pulled is mostly inside."""
 
-Loss = Callable[[nn.Module, Sample, torch.Generator], Tensor]
+Draw = Callable[[torch.Generator], Tensor]
+"""Draws what one step is trained on and returns its loss."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,8 @@ class Recipe:
 
 RECIPES = {
     "embedding": Recipe(3000, 2e-3, {50: 1.57, 200: 0.5}),
-    "filter": Recipe(1500, 2e-3, {50: 1.57, 200: 0.5}),
-    "gnn": Recipe(6000, 2e-3, {50: 1.57, 200: 0.6}),
+    "filter": Recipe(1000, 3e-3, {50: 1.57, 200: 0.5}),
+    "gnn": Recipe(5000, 2e-3, {50: 1.57, 200: 0.4}),
 }
 
 
@@ -100,19 +103,48 @@ def candidate_edges(sample: Sample, embed: nn.Module, select: nn.Module, radius:
     return edges[:, torch.cat(keep)] if keep else edges
 
 
-def gnn_loss(network: nn.Module, sample: Sample, generator: torch.Generator, edges: Callable[[Sample], Tensor]) -> Tensor:
-    """Return a weighted cross entropy over the filtered graph: 3 for consecutive wanted, 1.5 other wanted, 0.3 other true, 1 false."""
-    graph = edges(sample)
-    truth = classify(sample, graph)
-    weight = torch.ones(graph.shape[1])
+@dataclass(frozen=True)
+class Graph:
+    """What the GNN is trained on: hits of one slice, their filtered edges (int64 [2, E]), target and weight of each edge."""
+
+    x: Tensor
+    edges: Tensor
+    target: Tensor
+    weight: Tensor
+
+
+def graph_of(sample: Sample, edges: Tensor) -> Graph:
+    """Return a training graph. Weights: 3 for consecutive wanted pairs, 1.5 other wanted, 0.3 other true, 1 false."""
+    truth = classify(sample, edges)
+    weight = torch.ones(edges.shape[1])
     weight[truth.same] = 0.3
     weight[truth.wanted] = 1.5
     weight[truth.next] = 3.0
-    logits = network(sample.x, graph).squeeze(1)
-    return functional.binary_cross_entropy_with_logits(logits, truth.same.float(), weight, reduction="sum") / weight.sum()
+    return Graph(sample.x, edges, truth.same.float(), weight)
 
 
-def train(stage: str, network: nn.Module, loss: Loss, events: Sequence[tuple[int, Sample]], out: Path, seed: int, steps: int | None) -> None:
+def gnn_loss(network: nn.Module, graph: Graph) -> Tensor:
+    """Return the weighted cross entropy over the edges of a graph."""
+    logits = network(graph.x, graph.edges).squeeze(1)
+    return functional.binary_cross_entropy_with_logits(logits, graph.target, graph.weight, reduction="sum") / graph.weight.sum()
+
+
+def graphs(events: Sequence[tuple[int, Sample]], embed: nn.Module, select: nn.Module, spec: PipelineSpec, seed: int) -> list[Graph]:
+    """Return the graphs of all events, cut into slices that begin at a random azimuth."""
+    from rich.progress import track
+
+    generator = torch.Generator().manual_seed(seed)
+    made = []
+    for pileup, sample in track(events, "graphs"):
+        width = RECIPES["gnn"].width[pileup]
+        start = float(torch.rand(1, generator=generator)) * 2.0 * np.pi
+        for number in range(int(2.0 * np.pi / width)):
+            part = sample.slice(start + number * width, width)
+            made.append(graph_of(part, candidate_edges(part, embed, select, spec.graph.radius, spec.cuts.filter)))
+    return made
+
+
+def train(stage: str, network: nn.Module, draw: Draw, out: Path, seed: int, steps: int | None) -> None:
     """Train one network and save it; goes on from `STAGE-state.pt` if that is there. Every step has its own seed."""
     recipe = RECIPES[stage]
     total = steps or recipe.steps
@@ -134,9 +166,7 @@ def train(stage: str, network: nn.Module, loss: Loss, events: Sequence[tuple[int
         task = bar.add_task(stage, total=total, completed=done, loss=average)
         for step in range(done, total):
             generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1)[0]))
-            pileup, sample = events[int(torch.randint(len(events), (1,), generator=generator))]
-            start = float(torch.rand(1, generator=generator)) * 2.0 * np.pi
-            value = loss(network, sample.slice(start, recipe.width[pileup]), generator)
+            value = draw(generator)
             optimizer.zero_grad()
             value.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -184,18 +214,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     spec = PipelineSpec.from_dict(values, str(options.spec))
     events = simulated(options.events, spec)
     networks: dict[str, nn.Module] = {}
-    losses: dict[str, Loss] = {
-        "embedding": lambda net, sample, random: embedding_loss(net, sample, random, spec.graph.radius),
-        "filter": lambda net, sample, random: filter_loss(net, sample, random, networks["embedding"], spec.graph.radius),
-        "gnn": lambda net, sample, random: gnn_loss(
-            net, sample, random,
-            lambda part: candidate_edges(part, networks["embedding"], networks["filter"], spec.graph.radius, spec.cuts.filter)),
-    }
+
+    def slice_of(stage: str, generator: torch.Generator) -> Sample:
+        pileup, sample = events[int(torch.randint(len(events), (1,), generator=generator))]
+        return sample.slice(float(torch.rand(1, generator=generator)) * 2.0 * np.pi, RECIPES[stage].width[pileup])
+
+    def loss_of(stage: str) -> Draw:
+        network, radius = networks[stage], spec.graph.radius
+        if stage == "embedding":
+            return lambda random: embedding_loss(network, slice_of(stage, random), random, MARGIN)
+        if stage == "filter":
+            return lambda random: filter_loss(network, slice_of(stage, random), random, networks["embedding"], radius)
+        ready = graphs(events, networks["embedding"], networks["filter"], spec, options.seed)
+        return lambda random: gnn_loss(network, ready[int(torch.randint(len(ready), (1,), generator=random))])
+
     for number, (stage, build) in enumerate(BUILDERS.items()):
         torch.manual_seed(options.seed * 10 + number)
         networks[stage] = build(spec)
         if stage in options.stages:
-            train(stage, networks[stage], losses[stage], events, options.out, options.seed * 10 + number, options.steps)
+            train(stage, networks[stage], loss_of(stage), options.out, options.seed * 10 + number, options.steps)
         else:
             load_checkpoint(options.out / f"{stage}.safetensors", networks[stage])
         networks[stage].eval().requires_grad_(False)

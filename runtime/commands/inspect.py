@@ -120,9 +120,9 @@ def _flat(values: Any, prefix: str = "") -> list[tuple[str, str]]:
     """Return nested tables as dotted names and values; comparisons as one line for each file, other lists of tables in full."""
     if isinstance(values, dict):
         return [row for key, value in values.items() for row in _flat(value, f"{prefix}.{key}" if prefix else str(key))]
-    if isinstance(values, list) and values and all(isinstance(v, dict) and {"file", "graph", "difference"} <= v.keys() for v in values):
-        return [(f"{prefix} {file}", _worst([row for row in values if row["file"] == file])) for file in _unique(values)]
     if isinstance(values, list) and values and all(isinstance(value, dict) for value in values):
+        if all({"file", "graph", "difference"} <= row.keys() for row in values):
+            return [(f"{prefix} {file}", _worst([row for row in values if row["file"] == file])) for file in _unique(values)]
         return [(f"{prefix}[{i}]", ", ".join(f"{k} {v}" for k, v in row.items())) for i, row in enumerate(values)]
     return [(prefix, str(values))]
 

@@ -35,12 +35,13 @@ def search(points: Points, radius: float, max_pairs: int, threads: int | None) -
     count = len(points)
     turned, reach = _turned(points, radius)
     order, turned, starts, stencil = _cells(turned, reach)
+    boxes = np.stack([bound.reduceat(turned, starts[:-1], axis=1).T for bound in (np.minimum, np.maximum)])
     points = points[order]
     found = np.zeros((count + TASK - 1) // TASK, np.int64)
 
     def task(number: int) -> Int:
         return search_range(
-            number, number * TASK, min((number + 1) * TASK, count), turned, points, order, starts, stencil,
+            number, number * TASK, min((number + 1) * TASK, count), turned, points, order, starts, stencil, boxes,
             np.float32(reach), np.float32(2.0 * radius - reach), radius, max_pairs, found,
         )
 

@@ -32,17 +32,40 @@ def _screen(turned: Float, i: int, begin: int, width: int, buffer: Float) -> Non
 
 
 @compiled
+def _first_from(sweep: Float, begin: int, end: int, value: np.float32) -> int:
+    """Return the first place in sorted sweep[begin:end] that is not below `value`, `end` if there is none."""
+    while begin < end:
+        middle = (begin + end) // 2
+        if sweep[middle] < value:
+            begin = middle + 1
+        else:
+            end = middle
+    return begin
+
+
+@compiled
+def _gap2(turned: Float, i: int, boxes: Float, cell: int) -> np.float32:
+    """Return the squared distance of point i from the box of a cell, over all axes but the sweep axis."""
+    total = np.float32(0.0)
+    for axis in range(1, turned.shape[0]):
+        value = turned[axis, i]
+        gap = max(boxes[0, cell, axis] - value, value - boxes[1, cell, axis], np.float32(0.0))
+        total += gap * gap
+    return total
+
+
+@compiled
 def search_range(
-    number: int, first: int, last: int, turned: Float, points: Float, order: Int, starts: Int, stencil: Int,
+    number: int, first: int, last: int, turned: Float, points: Float, order: Int, starts: Int, stencil: Int, boxes: Float,
     reach: np.float32, sure: np.float32, radius: float, max_pairs: int, found: Int,
 ) -> Int:
     """Return keys (low << 32 | high) of the pairs that points [first, last) make with those after them.
 
     turned: [axes, N], axes a multiple of 4, and points [N, D], both in cell order; order: original index of each.
     starts: first point of each cell, [C + 1]. stencil: cells after this one that touch it, [C, S], -1 for none.
-    reach: nothing beyond it is a pair; sure: everything within it is one; between them the exact test with radius
-    decides. found [tasks]: receives the number of pairs at `number`; beyond
-    max_pairs in all the search is given up.
+    boxes: smallest and largest coordinate in each cell, [2, C, axes]. reach: nothing beyond it is a pair; sure: everything
+    nearer is one; between them the exact test with radius decides. found [tasks]: receives the number of pairs at
+    `number`; beyond max_pairs in all the search is given up.
     """
     dim = points.shape[1]
     reach2 = reach * reach
@@ -53,41 +76,27 @@ def search_range(
     size = 0
     buffer = np.empty(WINDOW, np.float32)
     passed = np.empty(WINDOW, np.int64)
-    low = np.empty(stencil.shape[1], np.int64)
     cell = np.searchsorted(starts, first, side="right") - 1
-    fresh = True
     for i in range(first, last):
         while i >= starts[cell + 1]:
             cell += 1
-            fresh = True
-        if fresh:
-            fresh = False
-            for n in range(stencil.shape[1]):
-                if stencil[cell, n] >= 0:
-                    low[n] = starts[stencil[cell, n]]
         here = sweep[i]
         for n in range(-1, stencil.shape[1]):
             if n < 0:
-                begin, end = i + 1, starts[cell + 1]
+                begin = i + 1
+                end = _first_from(sweep, begin, starts[cell + 1], np.nextafter(here + reach, np.float32(np.inf)))
             else:
                 other = stencil[cell, n]
                 if other < 0:
                     continue
-                begin, end = low[n], starts[other + 1]
-                while begin < end and sweep[begin] < here - reach:
-                    begin += 1
-                low[n] = begin
-            while begin < end and sweep[begin] <= here + reach:
+                left = reach2 - _gap2(turned, i, boxes, other)
+                if left < 0.0:
+                    continue
+                half = np.sqrt(left)
+                begin = _first_from(sweep, starts[other], starts[other + 1], here - half)
+                end = _first_from(sweep, begin, starts[other + 1], np.nextafter(here + half, np.float32(np.inf)))
+            while begin < end:
                 width = min(WINDOW, end - begin)
-                if sweep[begin + width - 1] > here + reach:
-                    a, b = begin, begin + width - 1
-                    while a < b:
-                        middle = (a + b) // 2
-                        if sweep[middle] > here + reach:
-                            b = middle
-                        else:
-                            a = middle + 1
-                    width = a - begin
                 _screen(turned, i, begin, width, buffer)
                 kept = 0
                 for j in range(width):
@@ -103,7 +112,7 @@ def search_range(
                     out = grown
                 for m in range(kept):
                     j = passed[m]
-                    inside = buffer[j - begin] <= sure2
+                    inside = buffer[j - begin] < sure2
                     if not inside:
                         total = 0.0
                         for axis in range(dim):

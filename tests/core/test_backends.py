@@ -64,3 +64,13 @@ def test_rows_are_unique_and_their_extras_exist() -> None:
     assert len({(r.kind, r.name) for r in BACKENDS}) == len(BACKENDS)
     assert {r.extra for r in BACKENDS} - {""} <= set(EXTRAS)
     assert list(backends("neighbours")) == ["grid", "kdtree", "brute"]
+
+
+def test_rows_are_what_the_runtime_has() -> None:
+    from trkx.runtime.engines import ENGINES
+    from trkx.runtime.labelling import BACKENDS as LABELLING
+    from trkx.runtime.neighbours.table import BACKENDS as NEIGHBOURS
+
+    assert set(backends("engine")) == set(ENGINES)
+    assert set(backends("neighbours")) == set(NEIGHBOURS)
+    assert set(backends("labelling")) == set(LABELLING)

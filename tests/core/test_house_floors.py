@@ -21,7 +21,8 @@ ALLOWED = {  # floor 0 has no entry: the standard library, numpy, and for the co
 # module: what it may import beyond its floor, and why
 EXCEPTIONS: dict[str, set[str]] = {
     "trkx.runtime.describe": {"onnx", "torch"},  # says what a file is, with the package that reads it, if it is there
-    "trkx.runtime.engines.eager": {"torch", "trkx.models"},  # runs the networks as torch modules
+    "trkx.runtime.engines.eager": {"trkx.models"},  # runs the networks as torch modules
+    "trkx.runtime.engines.torch_cpu": {"torch"},
     "trkx.runtime.engines.torchscript": {"torch"},
 }
 # programs that use all floors and that no module imports

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trkx.spec import CutSpec, EmbeddingSpec, FeatureSpec, FilterSpec, GNNSpec, GraphSpec, LabellingSpec, PipelineSpec
+
+if TYPE_CHECKING:
+    from trkx.export.build import ExportReport
+    from trkx.export.pipeline_folder import Source
+    from trkx.runtime.events.event import Event
 
 SCALES = {"r": 1000.0, "phi": 3.141592653589793, "z": 1000.0}
 
@@ -73,12 +79,23 @@ def tiny_pipeline(folder: Path, spec: PipelineSpec | None = None, seed: int = 1)
     return folder
 
 
-def tiny_bundle(folder: Path, spec: PipelineSpec | None = None, seed: int = 1) -> Path:
-    """Export a tiny pipeline and return the bundle's folder; takes a few seconds, so share it between tests."""
+@dataclass(frozen=True)
+class TinyExport:
+    """A pipeline, the bundle exported from it, and what the export compared."""
+
+    source: Source
+    folder: Path
+    report: ExportReport
+    event: Event
+
+
+def tiny_export_into(folder: Path, spec: PipelineSpec | None = None, seed: int = 1) -> TinyExport:
+    """Export a tiny pipeline into folder/bundle; takes several seconds, so share it (fixture `tiny_export`)."""
     from trkx.export.build import export_models
     from trkx.export.pipeline_folder import open_source
     from trkx.export.zoo import helix_event
 
     source = open_source(tiny_pipeline(folder / "pipeline", spec, seed))
-    export_models(source, folder / "bundle", helix_event(source.spec))
-    return folder / "bundle"
+    event = helix_event(source.spec, tracks=40)
+    report = export_models(source, folder / "bundle", event)
+    return TinyExport(source, folder / "bundle", report, event)

@@ -1,0 +1,21 @@
+"""Fixtures that are expensive and shared: made once a session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from support.tiny import TinyExport, tiny_export_into
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tmp_path_factory: pytest.TempPathFactory) -> TinyExport:
+    """A tiny pipeline and its exported bundle. Read only: copy the folder to change it."""
+    return tiny_export_into(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_export: TinyExport) -> Path:
+    """Folder of an exported bundle of a tiny pipeline (see `tiny_spec`). Read only."""
+    return tiny_export.folder
