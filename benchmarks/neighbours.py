@@ -34,14 +34,16 @@ def made_up(count: int, seed: int = 0) -> Points:
     rng = np.random.default_rng(seed)
     layers = np.array([32.0, 72, 116, 172, 260, 360, 500, 660, 820, 1020])
     tracks = -(-count // len(layers))
-    bend = rng.choice([-1.0, 1.0], tracks) * 0.3 / (rng.exponential(0.6, tracks) + 0.15)
+    bend = rng.choice([-1.0, 1.0], tracks) * 0.6 / 2 / (rng.exponential(0.6, tracks) + 0.15)
     phi = rng.uniform(-np.pi, np.pi, tracks)[:, None] + np.arcsin(np.clip(layers / 1e3 * bend[:, None], -1, 1))
-    slope = np.sinh(rng.uniform(-2.0, 2.0, tracks))[:, None]
+    slope = np.sinh(rng.uniform(-2.5, 2.5, tracks))[:, None]
     radius = np.broadcast_to(layers, phi.shape)
-    features = np.stack([radius / 1e3, np.cos(phi), np.sin(phi), radius * slope / 1e3, np.arcsinh(slope) + 0 * phi], axis=-1)
-    place = features.reshape(-1, 5)[:count]
-    for width, gain in ((64, 1.2), (64, 0.2), (8, 1.0)):
-        place = np.tanh(place @ rng.normal(0, gain, (place.shape[1], width)) + rng.normal(0, 0.3, width))
+    z = radius * slope + rng.normal(0, 50, (tracks, 1))
+    features = np.stack([radius / 1e3, np.cos(phi), np.sin(phi), z / 1e3, np.arcsinh(z / radius)], axis=-1)
+    features = features.reshape(-1, 5)[:count]
+    weights = np.random.default_rng(7)  # the network is the same for every event
+    hidden = np.tanh(features @ weights.normal(0, 1.2, (5, 64)) + weights.normal(0, 0.5, 64))
+    place = np.tanh(hidden @ weights.normal(0, 0.19, (64, 64))) @ weights.normal(0, 1, (64, 8))
     return (place / np.linalg.norm(place, axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -109,7 +111,7 @@ def main() -> None:
         last = results[-1]
         times = ", ".join(f"{what} {seconds:.3f} s" for what, seconds in last["median"].items())
         verdict = "same pairs" if last["same_pairs"] else "PAIRS DIFFER"
-        print(f"{name}: {last['hits']} hits, {last['pairs']} pairs, {times}; grid is {last['ratio']:.1f} x faster, {verdict}")  # noqa: T201
+        print(f"{name}: {last['hits']:,} hits, {last['pairs']:,} pairs, {times}; grid is {last['ratio']:.1f} x faster, {verdict}")
     machine = {
         "processor": platform.processor() or platform.machine(), "cores": available_cores(), "threads": given.threads,
         "python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__, "numba": numba.__version__,

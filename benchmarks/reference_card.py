@@ -29,7 +29,12 @@ from trkx.runtime.pipeline import Pipeline
 from trkx.runtime.simulate.make import SimulationSpec, simulate
 
 HELD_OUT = ((50, 21, 20), (200, 22, 4))  # pile-up, seed, events
-STAGES = {"graph": "embedding and radius graph", "filter": "filter", "gnn": "GNN, without merging", "": "all: components of the GNN's edges"}
+STAGES = {
+    "graph": "embedding and radius graph",
+    "filter": "filter",
+    "gnn": "GNN, without merging",
+    "": "all: components of the GNN's edges",
+}
 
 
 def held_out(folder: Path, pileup: int, seed: int, events: int) -> list[Path]:
@@ -92,7 +97,8 @@ def section(pileup: int, seed: int, result: Mapping[str, Any]) -> list[str]:
     counts = ", ".join(f"{total[name]} {name}" for name in ("hits", "particles", "tracks"))
     lines = [f"### mu = {pileup}: {evaluation['events']} events, {counts}", "",
              f"Simulated with `trkx simulate --pileup {pileup} --seed {seed} --events {evaluation['events']}`. "
-             f"Cuts: {evaluation['selection']['words']}. Intervals: {100 * evaluation['interval_level']:.1f} % Clopper-Pearson.", "",
+             f"Cuts: {evaluation['selection']['words']}. "
+             f"Intervals: {100 * evaluation['interval_level']:.1f} % Clopper-Pearson.", "",
              "| figure | value |", "|---|---|"]
     names = {"efficiency_double_majority": "efficiency, double majority", "efficiency_lhc": "efficiency, LHC 75 %",
              "efficiency_perfect": "efficiency, perfect", "efficiency_atlas": "efficiency, ATLAS", "fake_rate": "fake rate",

@@ -64,6 +64,7 @@ def open_source(path: Path, spec: Path | None = None, files: Mapping[str, Path |
     base = path if path.is_dir() else file.parent
     checkpoints = {key: base / value for key, value in table.items()}
     checkpoints |= {stage: given for stage, given in (files or {}).items() if given is not None}
+    parsed = PipelineSpec.from_dict(values, where)
     missing = [stage for stage in STAGES if stage not in checkpoints]
     if missing:
         raise CheckpointError(
@@ -71,7 +72,6 @@ def open_source(path: Path, spec: Path | None = None, files: Mapping[str, Path |
             f"{' '.join(f'--{stage} FILE' for stage in missing)}."
         )
     card = base / CARD
-    parsed = PipelineSpec.from_dict(values, where)
     return Source(parsed, {stage: checkpoints[stage] for stage in STAGES}, card if card.is_file() else None, where)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +15,8 @@ from torch.jit._trace import TracerWarning
 
 from trkx.errors import ExportError
 from trkx.export.onnx_file import example_inputs
+
+ALIGNMENT = 64
 
 
 @contextmanager
@@ -45,11 +49,29 @@ def torchscript_bytes(stage: str, network: nn.Module, num_features: int) -> byte
         raise ExportError(f"{stage}: tracing would bake in a value that depends on the event: {warning}") from warning
     except RuntimeError as error:
         raise ExportError(f"{stage}: torch could not trace the network: {error}") from error
-    data = buffer.getvalue()
+    data = without_source_paths(buffer.getvalue())
     problems = problems_in_torchscript(data)
     if problems:
         raise ExportError(f"{stage}: the TorchScript is not portable: {'; '.join(problems)}.")
     return data
+
+
+def without_source_paths(data: bytes) -> bytes:
+    """Return the same TorchScript archive without its debug records, which name source files of the machine that made it.
+
+    Tensors stay at multiples of 64 bytes, as torch writes them. The code itself is kept, so errors still name a line of it.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as new:
+        for name in old.namelist():
+            if name.endswith(".debug_pkl"):
+                continue
+            entry = zipfile.ZipInfo(name)
+            header = buffer.tell() + 30 + len(name.encode()) + 4
+            padding = -header % ALIGNMENT
+            entry.extra = struct.pack("<2sH", b"FB", padding) + b"Z" * padding
+            new.writestr(entry, old.read(name))
+    return buffer.getvalue()
 
 
 def load_torchscript(data: bytes) -> torch.jit.ScriptModule:

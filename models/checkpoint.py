@@ -34,7 +34,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a readable safetensors file ({error}); it may be truncated or of another format.") from error
+        message = f"{path}: not a readable safetensors file ({error}); it may be truncated or of another format."
+        raise CheckpointError(message) from error
 
 
 def fit(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:

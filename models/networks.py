@@ -124,4 +124,8 @@ def build_gnn(spec: PipelineSpec) -> InteractionNetwork:
     return InteractionNetwork(spec.gnn, spec.features)
 
 
-BUILDERS: dict[str, Callable[[PipelineSpec], nn.Module]] = {"embedding": build_embedding, "filter": build_filter, "gnn": build_gnn}
+BUILDERS: dict[str, Callable[[PipelineSpec], nn.Module]] = {
+    "embedding": build_embedding,
+    "filter": build_filter,
+    "gnn": build_gnn,
+}

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from support.fixtures import tiny_bundle, tiny_export  # noqa: F401 - shared fixtures
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -67,8 +67,9 @@ def _print(report: ExportReport) -> None:
     from rich.table import Table
 
     table = Table(title=f"{report.target}: compared with the float64 networks")
-    for name in ("file", "size", "opset", "largest difference", "tolerance", "on graph", ""):
-        table.add_column(name, justify="right" if name in ("size", "opset", "largest difference", "tolerance") else "left")
+    words = ("on graph", "")
+    for name in ("file", "size", "opset", "largest difference", "tolerance", *words):
+        table.add_column(name, justify="left" if name in ("file", *words) else "right", no_wrap=name != "largest difference")
     for file in report.files:
         entry, worst = file.entry, file.worst
         numbers = ("", "", "") if worst is None else (f"{worst.difference:.1e}", f"{worst.tolerance:.1e}", worst.graph)

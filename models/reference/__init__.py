@@ -1,0 +1,1 @@
+"""Reference checkpoints: weights, model card, and how they were trained."""

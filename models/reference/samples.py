@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -123,7 +123,7 @@ def consecutive_pairs(sample: Sample) -> Tensor:
 
 @dataclass(frozen=True)
 class Classes:
-    """What an edge joins: bool [E] each. same: one particle. wanted: one particle that should be found. next: its consecutive hits."""
+    """What an edge joins, bool [E] each. same: one particle. wanted: one that should be found. next: its consecutive hits."""
 
     same: Tensor
     wanted: Tensor
@@ -141,4 +141,4 @@ def classify(sample: Sample, edges: Tensor) -> Classes:
 def oriented(sample: Sample, pairs: Tensor) -> Tensor:
     """Return pairs with the hit nearer to the origin first: the direction "by_radius"."""
     swap = sample.distance[pairs[1]] < sample.distance[pairs[0]]
-    return cast(Tensor, torch.where(swap, pairs.flip(0), pairs))
+    return torch.where(swap, pairs.flip(0), pairs)

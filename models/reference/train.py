@@ -58,7 +58,7 @@ def embedding_loss(network: nn.Module, sample: Sample, generator: torch.Generato
 
     Negatives are all pairs within 1.5 radii of the queries: half of them wanted hits, half others.
     """
-    place = network(sample.x)
+    place: Tensor = network(sample.x)
     positive = consecutive_pairs(sample)
     wanted = torch.nonzero(sample.wanted).squeeze(1)
     others = torch.randint(len(sample), (600,), generator=generator)
@@ -77,7 +77,8 @@ def embedding_loss(network: nn.Module, sample: Sample, generator: torch.Generato
 
     pull = functional.softplus(-margin(positive)).mean() if positive.shape[1] else place.sum() * 0.0
     push = functional.softplus(margin(near)).sum() * share / len(queries)
-    return pull + push / 40.0
+    total: Tensor = pull + push / 40.0
+    return total
 
 
 def filter_loss(network: nn.Module, sample: Sample, generator: torch.Generator, embed: nn.Module, radius: float) -> Tensor:
@@ -129,7 +130,9 @@ def gnn_loss(network: nn.Module, graph: Graph) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logits, graph.target, graph.weight, reduction="sum") / graph.weight.sum()
 
 
-def graphs(events: Sequence[tuple[int, Sample]], embed: nn.Module, select: nn.Module, spec: PipelineSpec, seed: int) -> list[Graph]:
+def graphs(
+    events: Sequence[tuple[int, Sample]], embed: nn.Module, select: nn.Module, spec: PipelineSpec, seed: int
+) -> list[Graph]:
     """Return the graphs of all events, cut into slices that begin at a random azimuth."""
     from rich.progress import track
 
@@ -162,13 +165,14 @@ def train(stage: str, network: nn.Module, draw: Draw, out: Path, seed: int, step
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     began = time.perf_counter() - spent
-    with Progress(TextColumn(stage), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("loss {task.fields[loss]:.4f}")) as bar:
+    columns = (TextColumn(stage), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("loss {task.fields[loss]:.4f}"))
+    with Progress(*columns) as bar:
         task = bar.add_task(stage, total=total, completed=done, loss=average)
         for step in range(done, total):
             generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1)[0]))
             value = draw(generator)
             optimizer.zero_grad()
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
             schedule.step()

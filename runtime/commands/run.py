@@ -44,7 +44,8 @@ def command(
     pipeline = Pipeline.open(bundle, engine=engine, neighbours=neighbours, labelling=labelling, threads=threads)
     done: list[Tracks] = []
     picture: Path | None = None
-    columns = (TextColumn("tracking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[tracks]} tracks"))
+    found = TextColumn("{task.fields[tracks]} tracks")
+    columns = (TextColumn("tracking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), found)
     try:
         with Progress(*columns, console=Console(stderr=True)) as bar:
             task = bar.add_task("", total=len(sources), tracks=0)

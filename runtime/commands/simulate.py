@@ -38,8 +38,8 @@ def command(
     numbers = range(first, first + events)
     there = [number for number in numbers if (out / hits_file(number)).exists()]
     if there and not overwrite:
-        raise InputError(f"{out} already holds event {there[0]}{f' and {len(there) - 1} more of these' if len(there) > 1 else ''}; "
-                         "give another --out, another --first, or --overwrite.")
+        more = f" and {len(there) - 1} more of these" if len(there) > 1 else ""
+        raise InputError(f"{out} already holds event {there[0]}{more}; give another --out, another --first, or --overwrite.")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -64,5 +64,6 @@ def not_loadable(bundle: Bundle, stage: str, format: str, error: Exception) -> B
     path = bundle.path / bundle.entry(stage, format).path
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return BundleError(
-        f"{path}: can't be loaded ({first}). The bundle may be newer than the installed packages: upgrade them, or export it again."
+        f"{path}: can't be loaded ({first}). The bundle may be newer than the installed packages: upgrade them, or export "
+        "it again."
     )

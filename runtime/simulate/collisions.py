@@ -88,7 +88,7 @@ def _masses(pythia: Any, pdg: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _stable(event: Any, primary: int, place: NDArray[np.float64]) -> list[tuple[float, ...]]:
     """Return charged final particles and photons in |eta| < ETA_MAX; displaced vertices are numbered as secondary."""
-    rows = []
+    rows: list[tuple[float, ...]] = []
     secondary: dict[tuple[float, float, float], int] = {}
     number = 0
     for index in range(1, event.size()):

@@ -75,7 +75,8 @@ def smear(modules: Modules, row: NDArray[np.int64], truth: NDArray[np.float64], 
     module by less than a pitch, as a cluster's centre may.
     """
     shift = rng.normal(size=(len(row), 2)) * modules.pitch[row] / np.sqrt(12.0)
-    return truth + shift[:, :1] * modules.axis_x[row] + shift[:, 1:] * modules.axis_y[row]
+    moved: NDArray[np.float64] = truth + shift[:, :1] * modules.axis_x[row] + shift[:, 1:] * modules.axis_y[row]
+    return moved
 
 
 def noise(modules: Modules, count: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

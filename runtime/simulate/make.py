@@ -54,7 +54,8 @@ def _machinery() -> tuple[Collider, Fatras, Modules]:
         fatras = Fatras()
         return Collider(), fatras, modules_from_geometry(fatras.geometry)
     except ImportError as error:
-        raise MissingExtraError(f"simulation needs pyacts and pythia8mc ({error}); install: pip install \"trkx[simulate]\"") from error
+        message = f'simulation needs pyacts and pythia8mc ({error}); install them: pip install "trkx[simulate]"'
+        raise MissingExtraError(message) from error
 
 
 def simulate_event(spec: SimulationSpec, event_id: int) -> Event:

@@ -57,7 +57,6 @@ class Fatras:
         from acts.examples.simulation import addFatras
         from pyarrow import csv
 
-        u = acts.UnitConstants
         with tempfile.TemporaryDirectory(prefix="trkx-simulate-") as name:
             folder = Path(name)
             _write_particles(folder / "event000000000-particles.csv", generated)
@@ -66,7 +65,8 @@ class Fatras:
             random = acts.examples.RandomNumbers(seed=seed)
             sequencer.addReader(acts.examples.CsvParticleReader(
                 level=level, inputDir=str(folder), inputStem="particles", outputParticles="particles_generated_selected"))
-            addFatras(sequencer, self.geometry, self._field, random, enableInteractions=True, pMin=P_MIN_GEV * u.GeV, logLevel=level)
+            addFatras(sequencer, self.geometry, self._field, random, enableInteractions=True,
+                      pMin=P_MIN_GEV * acts.UnitConstants.GeV, logLevel=level)
             sequencer.addWriter(acts.examples.CsvSimHitWriter(
                 level=level, inputSimHits="simhits", outputDir=str(folder), outputStem="simhits"))
             sequencer.addWriter(acts.examples.CsvParticleWriter(

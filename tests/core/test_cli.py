@@ -152,7 +152,7 @@ def test_a_closed_pipe_is_no_error() -> None:
 def test_ctrl_c_ends_with_130() -> None:
     code = (
         "import sys, time, types; from trkx import cli\n"
-        "def command() -> None:\n    'Wait.'\n    print('ready', flush=True); time.sleep(60)\n"
+        "def command() -> None:\n    'Wait.'\n    print('ready', flush=True); time.sleep(600)\n"
         "sys.modules['m'] = types.ModuleType('m'); sys.modules['m'].command = command\n"
         "cli.COMMANDS['wait'] = ('m', 'Wait.'); sys.argv = ['trkx', 'wait']; cli.main()"
     )
@@ -160,7 +160,7 @@ def test_ctrl_c_ends_with_130() -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=300)
     assert (process.returncode, out) == (130, "")
     assert err.startswith("interrupted:")
     assert "Traceback" not in err

@@ -29,19 +29,20 @@ def inputs(rng, edges):
 
 @pytest.mark.parametrize("edges", [1, 2, 300])
 @pytest.mark.parametrize("name", ENGINES)
-def test_answers_are_those_of_the_float64_network(name, edges, bundle, rng):
+def test_answers_are_those_of_the_float64_network(name, edges, tiny_bundle, rng):
     from safetensors.torch import load
 
     from trkx.models.networks import BUILDERS
 
-    opened = Bundle.open(bundle)
+    opened = Bundle.open(tiny_bundle)
     engine = open_engine(name, opened, threads=1)
     weights = load(opened.read("all", "safetensors"))
     x, edge_index = inputs(rng, edges)
     found = {"embedding": engine.embed(x), "filter": engine.filter(x, edge_index), "gnn": engine.gnn(x, edge_index)}
     for stage, build in BUILDERS.items():
         network = build(opened.spec).double().eval()
-        network.load_state_dict({k.removeprefix(stage + "."): v.double() for k, v in weights.items() if k.startswith(stage + ".")})
+        own = {name.split(".", 1)[1]: value.double() for name, value in weights.items() if name.startswith(stage + ".")}
+        network.load_state_dict(own)
         given = [torch.from_numpy(x).double()] + ([] if stage == "embedding" else [torch.from_numpy(edge_index)])
         with torch.no_grad():
             expected = network(*given).numpy()
@@ -49,9 +50,9 @@ def test_answers_are_those_of_the_float64_network(name, edges, bundle, rng):
         np.testing.assert_allclose(found[stage], expected if stage == "embedding" else expected[:, 0], atol=2e-5, rtol=0)
 
 
-def test_engines_give_identical_tracks(bundle, rng):
+def test_engines_give_identical_tracks(tiny_bundle, rng):
     made = [event(rng) for _ in range(3)]
-    runs = {name: [Pipeline.open(bundle, name, threads=2).run(one, keep_graphs=True) for one in made] for name in ENGINES}
+    runs = {name: [Pipeline.open(tiny_bundle, name, threads=2).run(one, keep_graphs=True) for one in made] for name in ENGINES}
     assert all(run.graphs["filter"].shape[1] > 50 for run in runs["eager"])
     for name in ENGINES:
         for found, expected in zip(runs[name], runs["eager"], strict=True):
@@ -59,16 +60,16 @@ def test_engines_give_identical_tracks(bundle, rng):
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_filter_chunks_do_not_matter(name, bundle, rng):
-    engine = open_engine(name, Bundle.open(bundle), threads=1)
+def test_filter_chunks_do_not_matter(name, tiny_bundle, rng):
+    engine = open_engine(name, Bundle.open(tiny_bundle), threads=1)
     x, edge_index = inputs(rng, 1000)
     parts = [engine.filter(x, edge_index[:, start : start + 130]) for start in range(0, 1000, 130)]
     np.testing.assert_allclose(np.concatenate(parts), engine.filter(x, edge_index), atol=2e-6, rtol=0)
 
 
-def test_torch_keeps_its_threads(bundle, rng):
+def test_torch_keeps_its_threads(tiny_bundle, rng):
     before = torch.get_num_threads()
-    engine = open_engine("eager", Bundle.open(bundle), threads=before + 1)
+    engine = open_engine("eager", Bundle.open(tiny_bundle), threads=before + 1)
     seen = []
     engine._modules["embedding"].register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
     engine.embed(inputs(rng, 1)[0])
@@ -76,10 +77,10 @@ def test_torch_keeps_its_threads(bundle, rng):
     assert torch.get_num_threads() == before
 
 
-@pytest.mark.parametrize("name, file", [("onnxruntime", "gnn.onnx"), ("torchscript", "filter.pt"), ("eager", "weights.safetensors")])
-def test_an_edited_file_is_refused(name, file, bundle, tmp_path):
+@pytest.mark.parametrize("name, file", zip(ENGINES, ("gnn.onnx", "filter.pt", "weights.safetensors"), strict=True))
+def test_an_edited_file_is_refused(name, file, tiny_bundle, tmp_path):
     copy = tmp_path / "copy"
-    shutil.copytree(bundle, copy)
+    shutil.copytree(tiny_bundle, copy)
     data = bytearray((copy / file).read_bytes())
     data[len(data) // 2] ^= 1
     (copy / file).write_bytes(data)
@@ -87,22 +88,22 @@ def test_an_edited_file_is_refused(name, file, bundle, tmp_path):
         Pipeline.open(copy, name)
 
 
-@pytest.mark.parametrize("name, format", [("onnxruntime", "onnx"), ("torchscript", "torchscript"), ("eager", "safetensors")])
-def test_a_file_that_does_not_load_is_named(name, format, bundle, monkeypatch):
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_file_that_does_not_load_is_named(name, tiny_bundle, monkeypatch):
     monkeypatch.setattr(Bundle, "read", lambda *_: b"not a model")
     with pytest.raises(BundleError, match=r"can't be loaded .*export it again"):
-        Pipeline.open(bundle, name)
+        Pipeline.open(tiny_bundle, name)
 
 
-def test_unknown_and_missing_engines(bundle, monkeypatch):
-    with pytest.raises(SpecError, match="unknown engine 'onnx'.*onnxruntime"):
-        Pipeline.open(bundle, "onnx")
+def test_unknown_and_missing_engines(tiny_bundle, monkeypatch):
+    with pytest.raises(SpecError, match=r"unknown engine 'onnx'.*onnxruntime"):
+        Pipeline.open(tiny_bundle, "onnx")
     monkeypatch.setattr("trkx.backends._is_there", lambda module: module != "onnxruntime")
     with pytest.raises(MissingExtraError, match=r'pip install "trkx\[cpu\]"'):
-        Pipeline.open(bundle)
+        Pipeline.open(tiny_bundle)
 
 
-def test_running_on_onnxruntime_loads_neither_torch_nor_onnx(bundle, tmp_path):
+def test_running_on_onnxruntime_loads_neither_torch_nor_onnx(tiny_bundle, tmp_path):
     script = f"""
 import sys
 import numpy as np
@@ -112,7 +113,7 @@ from trkx.runtime.events.event import Event
 from trkx.runtime.pipeline import Pipeline
 assert not {{"numba", "onnxruntime", "scipy", "pyarrow"}} & set(sys.modules)
 rng = np.random.default_rng(1)
-tracks = Pipeline.open({str(bundle)!r}).run(Event(0, np.arange(50), rng.uniform(-500, 500, (50, 3)).astype(np.float32)))
+tracks = Pipeline.open({str(tiny_bundle)!r}).run(Event(0, np.arange(50), rng.uniform(-500, 500, (50, 3)).astype(np.float32)))
 assert len(tracks.label) == 50
 """
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, cwd=tmp_path)

@@ -48,7 +48,10 @@ def test_missing_feature_names_those_there_are():
 FEATURES = (FeatureSpec("r", 1000.0, 0.03, 1.03), FeatureSpec("z", 1000.0, -3.0, 3.0), FeatureSpec("phi", 3.14))
 
 
-@pytest.mark.parametrize("scale, contradict", [(1.0, set()), (0.1, set()), (10.0, {"r", "z"}), (1e3, {"r", "z"}), (1e-3, {"r", "z"})])
+BOTH = {"r", "z"}
+
+
+@pytest.mark.parametrize("scale, contradict", [(1.0, set()), (0.1, set()), (10.0, BOTH), (1e3, BOTH), (1e-3, BOTH)])
 def test_ranges(scale, contradict, rng):
     radius, phi = rng.uniform(30, 1030, 500), rng.uniform(-3, 3, 500)
     position = np.stack([radius * np.cos(phi), radius * np.sin(phi), rng.uniform(-3000, 3000, 500)], axis=1) * scale
@@ -66,7 +69,7 @@ def test_a_few_far_hits_are_legitimate(far, contradicts, rng):
 def test_warning_names_both_ranges():
     made = event(np.stack([np.linspace(3e4, 9e4, 50), np.zeros(50), np.zeros(50)], axis=1))
     x = node_features(made, FEATURES[:1])
-    with pytest.warns(TrkxWarning, match=r"event 3 \(made-up\).*'r' \(value / 1000\) runs from 30 to 90.*trained on 0.03 to 1.03"):
+    with pytest.warns(TrkxWarning, match=r"event 3 \(made-up\).*'r' \(value / 1000\) runs from 30 to 90.* on 0.03 to 1.03"):
         assert warn_if_out_of_range(made, x, FEATURES[:1])
     with warnings.catch_warnings():
         warnings.simplefilter("error")

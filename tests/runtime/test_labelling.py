@@ -33,7 +33,11 @@ def test_backends_agree(edges, rng):
     np.testing.assert_array_equal(own, connected_components(shuffled, 1000))
 
 
-@pytest.mark.parametrize("edges, message", [([[0], [5]], "hits 0 to 5, but there are 5"), ([[-1], [2]], "hits -1 to 2"), ([0, 1], r"\[2\]")])
+@pytest.mark.parametrize("edges, message", [
+    ([[0], [5]], "hits 0 to 5, but there are 5"),
+    ([[-1], [2]], "hits -1 to 2"),
+    ([0, 1], r"\[2\]"),
+])
 def test_bad_edges(edges, message):
     with pytest.raises(InputError, match=message):
         connected_components(np.asarray(edges, np.int64), 5)

@@ -182,7 +182,7 @@ def test_identical_hits_beyond_the_limit_give_a_clear_error(monkeypatch):
 
     search = pipeline.radius_graph
     monkeypatch.setattr(pipeline, "radius_graph", lambda *given: search(*given, max_pairs=1000))
-    with pytest.raises(InputError, match="more than 1,000 pairs .* hits nearly identical"):
+    with pytest.raises(InputError, match=r"more than 1,000 pairs .* hits nearly identical"):
         Pipeline(SPEC, Ruler()).run(hits([[100, 50, 700]] * 100))
 
 

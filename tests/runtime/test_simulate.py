@@ -77,8 +77,15 @@ def test_positions_are_smeared_by_the_stated_resolution() -> None:
     assert np.std(np.hypot(shift[barrel, 0], shift[barrel, 1])) < 0.05
 
 
-@pytest.mark.parametrize(("changes", "word"), [({"pileup": -1}, "pileup"), ({"pileup": 0, "hard": False}, "pileup"),
-                                               ({"pileup": 1, "noise_fraction": 1.0}, "noise_fraction"), ({"pileup": 1, "seed": -1}, "seed")])
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"pileup": -1}, "pileup"),
+        ({"pileup": 0, "hard": False}, "pileup"),
+        ({"pileup": 1, "noise_fraction": 1.0}, "noise_fraction"),
+        ({"pileup": 1, "seed": -1}, "seed"),
+    ],
+)
 def test_settings_out_of_range_are_refused(changes, word) -> None:
     with pytest.raises(SpecError, match=word):
         SimulationSpec(**changes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from support.tiny import TinyExport, tiny_export_into
 
 

@@ -1,0 +1,98 @@
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from trkx.cli import app
+from trkx.runtime.events import Event, write_event_parquet
+from trkx.runtime.pipeline import Pipeline
+
+
+def event(number, rng, hits=300):
+    radius, phi = rng.choice([32.0, 72, 116, 172, 260, 360, 500, 660, 820, 1020], hits), rng.uniform(-np.pi, np.pi, hits)
+    position = np.stack([radius * np.cos(phi), radius * np.sin(phi), rng.normal(0, 700, hits)], axis=1)
+    return Event(number, np.arange(1, hits + 1), position.astype(np.float32))
+
+
+@pytest.fixture
+def events(tmp_path, rng):
+    folder = tmp_path / "events"
+    made = [event(number, rng) for number in (1, 2, 3)]
+    for one in made:
+        write_event_parquet(folder, one)
+    return folder, made
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["run", *map(str, arguments)])
+
+
+@pytest.mark.parametrize("format, files", [
+    ("parquet", [f"event00000000{n}-tracks.parquet" for n in (1, 2, 3)]),
+    ("acts", [f"event00000000{n}-prototracks.csv" for n in (1, 2, 3)]),
+    ("trackml", ["submission.csv"]),
+])
+def test_tracks_are_written(format, files, events, tiny_bundle, tmp_path):
+    folder, made = events
+    out = tmp_path / "out"
+    result = run(tiny_bundle, folder, "--out", out, "--format", format, "--threads", 1)
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in out.iterdir()) == sorted([*files, "stages.json"])
+    for word in ("features", "embedding", "graph", "filter", "gnn", "labelling", "peak memory", "of 3 events"):
+        assert word in result.stdout
+    stages = json.loads((out / "stages.json").read_text())
+    assert list(stages) == ["1", "2", "3"]
+    expected = [Pipeline.open(tiny_bundle).run(one) for one in made]
+    assert [rows[-1]["count_out"] for rows in stages.values()] == [tracks.num_tracks for tracks in expected]
+    if format == "trackml":
+        table = np.loadtxt(out / "submission.csv", delimiter=",", skiprows=1, dtype=np.int64)
+        np.testing.assert_array_equal(table[:, 2], np.concatenate([tracks.track_id + 1 for tracks in expected]))
+
+
+def test_limit_and_plot(events, tiny_bundle, tmp_path):
+    pytest.importorskip("matplotlib", reason="not checked: needs matplotlib")
+    out = tmp_path / "out"
+    result = run(tiny_bundle, events[0], "--out", out, "--limit", 1, "--plot")
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in out.iterdir()) == ["event000000001-tracks.parquet", "event000000001.png", "stages.json"]
+    assert (out / "event000000001.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("format, kept", [("parquet", "event000000001-tracks.parquet"), ("trackml", "submission.csv")])
+def test_a_bad_event_stops_and_keeps_what_is_done(format, kept, events, tiny_bundle, tmp_path):
+    folder, out = events[0], tmp_path / "out"
+    bad = folder / "event000000002-hits.parquet"
+    bad.write_bytes(bad.read_bytes()[:-50])
+    result = run(tiny_bundle, folder, "--out", out, "--format", format)
+    assert result.exit_code == 1
+    message = " ".join(result.stderr.split())
+    assert "Stopped at event 2. The tracks of 1 event(s) before it (1) are in" in message
+    assert "Traceback" not in message
+    assert sorted(path.name for path in out.iterdir()) == sorted([kept, "stages.json"])
+
+
+def test_first_event_bad(events, tiny_bundle, tmp_path):
+    folder, out = events[0], tmp_path / "out"
+    (folder / "event000000001-hits.parquet").write_bytes(b"")
+    result = run(tiny_bundle, folder, "--out", out)
+    assert result.exit_code == 1
+    assert "No tracks were written." in result.stderr
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("change, message", [
+    (["--engine", "onnx"], "unknown engine 'onnx'"),
+    (["--neighbours", "tree"], "unknown neighbour backend 'tree'"),
+])
+def test_unknown_backends(change, message, events, tiny_bundle, tmp_path):
+    result = run(tiny_bundle, events[0], "--out", tmp_path / "out", *change)
+    assert result.exit_code == 1
+    assert message in result.stderr
+
+
+def test_empty_folder(tiny_bundle, tmp_path):
+    (tmp_path / "empty").mkdir()
+    result = run(tiny_bundle, tmp_path / "empty", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "no events" in result.stderr
