@@ -15,7 +15,7 @@ from trkx.runtime.edges import canonical, oriented
 from trkx.runtime.engines import Engine, open_engine
 from trkx.runtime.events.event import Event
 from trkx.runtime.features import node_features, warn_if_out_of_range
-from trkx.runtime.labelling import connected_components
+from trkx.runtime.labelling import connected_components, edge_contraction
 from trkx.runtime.measure import Meter
 from trkx.runtime.neighbours import radius_graph
 from trkx.runtime.tracks import Tracks
@@ -123,14 +123,17 @@ class Pipeline:
             if keep_graphs:
                 graphs["filter"] = edges
             with meter.stage("gnn", edges.shape[1], "edges") as count:
+                weight = np.empty(0, np.float64)
                 if edges.shape[1]:
-                    logits = _finite(self.engine.gnn(x, edges), "gnn")
-                    edges = edges[:, logits > logit_of_cut(self.spec.cuts.gnn)]
-                count.count_out = edges.shape[1]
+                    weight = _finite(self.engine.gnn(x, edges), "gnn") - np.float64(logit_of_cut(self.spec.cuts.gnn))
+                count.count_out = int(np.count_nonzero(weight > 0.0))
             if keep_graphs:
-                graphs["gnn"] = edges
+                graphs["gnn"] = edges[:, weight > 0.0]
             with meter.stage("labelling", edges.shape[1], "tracks") as count:
-                label = connected_components(edges, hits, self.labelling)
+                if self.spec.labelling.method == "edge_contraction":
+                    label = edge_contraction(edges, weight, hits, self.labelling)
+                else:
+                    label = connected_components(edges[:, weight > 0.0], hits, self.labelling)
                 tracks = Tracks(event.event_id, event.hit_id, label, self.spec.labelling.min_hits)
                 count.count_out = tracks.num_tracks
         return Tracks(tracks.event_id, tracks.hit_id, label, tracks.min_hits, tuple(meter.stages), graphs, truncated)

@@ -165,7 +165,8 @@ def train(stage: str, network: nn.Module, draw: Draw, out: Path, seed: int, step
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     began = time.perf_counter() - spent
-    columns = (TextColumn(stage), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("loss {task.fields[loss]:.4f}"))
+    last = TextColumn("loss {task.fields[loss]:.4f}")
+    columns = (TextColumn(stage), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), last)
     with Progress(*columns) as bar:
         task = bar.add_task(stage, total=total, completed=done, loss=average)
         for step in range(done, total):

@@ -1,5 +1,6 @@
-"""Connected components of the surviving edges: one label a hit, the same on every backend."""
+"""From edges to tracks: one label a hit, the same on every backend."""
 
+from trkx.runtime.labelling.contraction import edge_contraction
 from trkx.runtime.labelling.table import BACKENDS, connected_components
 
-__all__ = ["BACKENDS", "connected_components"]
+__all__ = ["BACKENDS", "connected_components", "edge_contraction"]

@@ -14,7 +14,7 @@ from trkx.errors import SpecError, unknown_name
 
 Direction = Literal["by_radius", "by_index"]
 Activation = Literal["silu", "relu", "tanh", "gelu"]
-LabellingMethod = Literal["connected_components"]
+LabellingMethod = Literal["connected_components", "edge_contraction"]
 T = typing.TypeVar("T")
 
 
@@ -199,7 +199,11 @@ class CutSpec:
 
 @dataclass(frozen=True)
 class LabellingSpec:
-    """How surviving edges become tracks. `min_hits` is the smallest track that is written."""
+    """How edges become tracks. `min_hits` is the smallest track that is written.
+
+    `method`: "connected_components" of the edges above the GNN's cut; or "edge_contraction", where edges below the cut speak
+    against a joint track with as much weight as those above it speak for one (logit - logit of the cut).
+    """
 
     method: LabellingMethod = "connected_components"
     min_hits: int = 3

@@ -17,7 +17,7 @@ import pytest
 from support.tiny import TinyExport, tiny_pipeline, tiny_spec, write_spec
 from typer.testing import CliRunner
 
-import trkx.cli
+from trkx import cli
 from trkx.bundle import STAGES, Bundle, file_entry
 from trkx.errors import BundleError, CheckpointError, ExportError
 from trkx.export import build, door
@@ -203,7 +203,7 @@ def test_the_card_keeps_its_text_and_has_one_export_section(tiny_export: TinyExp
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
-    result = CliRunner().invoke(trkx.cli.load("export", "export-models"), list(arguments), env={"COLUMNS": "200"})
+    result = CliRunner().invoke(cli.app, ["export", *arguments], env={"COLUMNS": "200"})
     return result.exit_code, result.stdout, result.stderr
 
 

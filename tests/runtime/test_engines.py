@@ -77,7 +77,7 @@ def test_torch_keeps_its_threads(tiny_bundle, rng):
     assert torch.get_num_threads() == before
 
 
-@pytest.mark.parametrize("name, file", zip(ENGINES, ("gnn.onnx", "filter.pt", "weights.safetensors"), strict=True))
+@pytest.mark.parametrize("name, file", list(zip(ENGINES, ("gnn.onnx", "filter.pt", "weights.safetensors"), strict=True)))
 def test_an_edited_file_is_refused(name, file, tiny_bundle, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(tiny_bundle, copy)

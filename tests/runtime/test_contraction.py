@@ -1,0 +1,75 @@
+"""Edge contraction: against a naive twin, order and sign, and what it is for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from trkx.errors import InputError
+from trkx.runtime.labelling import connected_components, edge_contraction
+
+
+def naive(edges, weight, num_hits):
+    """Sum all weights between all clusters anew in every step."""
+    label = np.arange(num_hits)
+    while True:
+        sums = {}
+        for (a, b), w in zip(edges.T.tolist(), weight.tolist(), strict=True):
+            key = tuple(sorted((int(label[a]), int(label[b]))))
+            if key[0] != key[1]:
+                sums[key] = sums.get(key, 0.0) + w
+        best = max(sums, key=sums.__getitem__, default=None)
+        if best is None or sums[best] <= 0:
+            return np.unique(label, return_inverse=True)[1]
+        label[label == best[1]] = best[0]
+
+
+@pytest.mark.parametrize(("hits", "count"), [(2, 1), (5, 8), (12, 30), (30, 60), (40, 300)])
+def test_equals_the_naive_algorithm(rng, hits: int, count: int) -> None:
+    for _ in range(10):
+        edges = rng.integers(0, hits, (2, count))
+        weight = rng.normal(0.3, 2.0, count)
+        found = edge_contraction(edges, weight, hits)
+        assert np.array_equal(found, naive(edges, weight, hits))
+        assert count < 30 or len(np.unique(found)) < hits
+
+
+def test_does_not_depend_on_order_direction_or_repetition(rng) -> None:
+    edges, weight = rng.integers(0, 60, (2, 300)), rng.normal(0.5, 2.0, 300)
+    found = edge_contraction(edges, weight, 60)
+    order = rng.permutation(300)
+    flip = rng.random(300) < 0.5
+    turned = np.where(flip, edges[::-1], edges)[:, order]
+    assert np.array_equal(found, edge_contraction(turned, weight[order], 60))
+    halves = np.tile(edges, 2), np.tile(np.round(weight * 2**18) / 2**19, 2)
+    assert np.array_equal(edge_contraction(edges, np.round(weight * 2**18) / 2**18, 60), edge_contraction(*halves, 60))
+
+
+def test_a_single_false_bridge_does_not_join_two_tracks() -> None:
+    track = [(i, i + step) for step in (1, 2) for i in range(10 - step)]
+    edges = np.array([*track, *((a + 10, b + 10) for a, b in track), (4, 14), (5, 14), (4, 15)]).T
+    weight = np.array([5.0] * (2 * len(track)) + [2.0, -4.0, -4.0])
+    assert len(np.unique(connected_components(edges[:, weight > 0], 20))) == 1
+    assert edge_contraction(edges, weight, 20).tolist() == [0] * 10 + [1] * 10
+
+
+def test_equals_components_where_no_edge_is_negative(rng) -> None:
+    edges = rng.integers(0, 200, (2, 150))
+    weight = rng.uniform(0.1, 3.0, 150)
+    assert np.array_equal(edge_contraction(edges, weight, 200), connected_components(edges, 200))
+
+
+@pytest.mark.parametrize("hits", [0, 1, 7])
+def test_without_edges_every_hit_is_alone(hits: int) -> None:
+    assert edge_contraction(np.empty((2, 0), np.int64), np.empty(0), hits).tolist() == list(range(hits))
+
+
+@pytest.mark.parametrize(("weight", "word"), [([1.0, float("nan")], "NaN"), ([1.0], "expected 2 weights")])
+def test_bad_weights_are_refused(weight, word) -> None:
+    with pytest.raises(InputError, match=word):
+        edge_contraction(np.array([[0, 1], [1, 2]]), np.array(weight), 3)
+
+
+def test_infinite_logits_are_just_large() -> None:
+    edges = np.array([[0, 1, 0], [1, 2, 2]])
+    assert edge_contraction(edges, np.array([np.inf, np.inf, -np.inf]), 3).tolist() in ([0, 0, 1], [0, 1, 1])
