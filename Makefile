@@ -18,7 +18,11 @@ help:
 	@echo "make clean   remove what was made here, the virtual environment included"
 
 demo: $(STAMP)
-	$(BIN)/python -m trkx.runtime.demo --out $(DEMO_OUT)
+	$(BIN)/export-models --reference --out $(DEMO_OUT)/bundle --overwrite
+	$(BIN)/trkx run $(DEMO_OUT)/bundle tests/data/pileup50 --out $(DEMO_OUT)/tracks --plot
+	$(BIN)/trkx evaluate $(DEMO_OUT)/tracks tests/data/pileup50 --out $(DEMO_OUT)/evaluation
+	@echo
+	@echo "Look at $(DEMO_OUT)/tracks/*.png and $(DEMO_OUT)/evaluation/*.png. Your own events: $(BIN)/trkx simulate --help"
 
 test: lint
 	$(BIN)/python -m pytest

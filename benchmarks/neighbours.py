@@ -44,7 +44,8 @@ def made_up(count: int, seed: int = 0) -> Points:
     weights = np.random.default_rng(7)  # the network is the same for every event
     hidden = np.tanh(features @ weights.normal(0, 1.2, (5, 64)) + weights.normal(0, 0.5, 64))
     place = np.tanh(hidden @ weights.normal(0, 0.19, (64, 64))) @ weights.normal(0, 1, (64, 8))
-    return (place / np.linalg.norm(place, axis=1, keepdims=True)).astype(np.float32)
+    points: Points = (place / np.linalg.norm(place, axis=1, keepdims=True)).astype(np.float32)
+    return points
 
 
 def timed(function: Callable[[], Any], rounds: int) -> tuple[list[float], Any]:

@@ -77,7 +77,7 @@ def main() -> None:
     if options.one:
         print(json.dumps(one(options.bundle, options.one)))
         return
-    large = sorted((options.events / "pileup200-seed22").glob("*-hits.parquet"))[0]
+    large = sorted((options.events / "pileup200-seed52").glob("*-hits.parquet"))[0]
     result: dict[str, Any] = {"python": platform.python_version(), "machine": platform.machine()}
     result["cores"] = len(os.sched_getaffinity(0))
     result["memory"] = memory(options.bundle, large)
@@ -85,7 +85,7 @@ def main() -> None:
           f"torch loaded: {result['memory']['torch']}")
     for stage in result["memory"]["stages"]:
         print(f"  {stage['name']:10} {stage['seconds']:7.2f} s  out {stage['out']}")
-    result["engines"] = engines(options.bundle, options.events / "pileup50-seed21")
+    result["engines"] = engines(options.bundle, options.events / "pileup50-seed51")
     print(f"engines: {json.dumps(result['engines'])}")
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)

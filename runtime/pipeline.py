@@ -24,7 +24,7 @@ from trkx.spec import PipelineSpec, logit_of_cut
 Int = NDArray[np.int64]
 Float = NDArray[np.float32]
 
-CHUNK = 1 << 18
+CHUNK = 1 << 17
 """Edges that the filter sees at once: its memory is CHUNK times the hidden width, however many candidates there are."""
 
 
@@ -127,13 +127,17 @@ class Pipeline:
                 if edges.shape[1]:
                     weight = _finite(self.engine.gnn(x, edges), "gnn") - np.float64(logit_of_cut(self.spec.cuts.gnn))
                 count.count_out = int(np.count_nonzero(weight > 0.0))
+            contract = self.spec.labelling.method == "edge_contraction"  # reads the edges below the cut as well
+            surviving = edges[:, weight > 0.0]
             if keep_graphs:
-                graphs["gnn"] = edges[:, weight > 0.0]
+                graphs["gnn"] = surviving
+            if not contract:
+                edges = surviving
             with meter.stage("labelling", edges.shape[1], "tracks") as count:
-                if self.spec.labelling.method == "edge_contraction":
+                if contract:
                     label = edge_contraction(edges, weight, hits, self.labelling)
                 else:
-                    label = connected_components(edges[:, weight > 0.0], hits, self.labelling)
+                    label = connected_components(edges, hits, self.labelling)
                 tracks = Tracks(event.event_id, event.hit_id, label, self.spec.labelling.min_hits)
                 count.count_out = tracks.num_tracks
         return Tracks(tracks.event_id, tracks.hit_id, label, tracks.min_hits, tuple(meter.stages), graphs, truncated)

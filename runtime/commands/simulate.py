@@ -19,6 +19,7 @@ def command(
     first: Annotated[int, typer.Option("--first", min=0, help="Number of the first event.")] = 0,
     noise: Annotated[float, typer.Option("--noise", help="Noise hits as a fraction of all hits.")] = 0.02,
     true_positions: Annotated[bool, typer.Option("--true-positions", help="True positions instead of measured ones.")] = False,
+    sigma_z: Annotated[float, typer.Option("--sigma-z", help="Width of the beam spot along the beam, mm.")] = 55.5,
     hard: Annotated[bool, typer.Option("--hard/--no-hard", help="With a top pair, or pile-up alone.")] = True,
     processes: Annotated[int, typer.Option("--processes", min=0, help="Processes, 0 for one per core.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace events that are there already.")] = False,
@@ -34,7 +35,7 @@ def command(
     from trkx.runtime.events.tables import hits_file
     from trkx.runtime.simulate.make import SimulationSpec, simulate
 
-    spec = SimulationSpec(pileup=pileup, seed=seed, hard=hard, noise_fraction=noise, smear=not true_positions)
+    spec = SimulationSpec(pileup=pileup, seed=seed, hard=hard, noise_fraction=noise, smear=not true_positions, sigma_z=sigma_z)
     numbers = range(first, first + events)
     there = [number for number in numbers if (out / hits_file(number)).exists()]
     if there and not overwrite:

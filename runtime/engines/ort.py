@@ -14,27 +14,28 @@ LOG_ERRORS_ONLY = 3
 
 
 class OrtEngine:
-    """One session a stage. Memory goes back to the system after every run of the graph network and every last filter chunk."""
+    """One session a stage. The filter keeps its memory from chunk to chunk, and returns it before the graph network runs."""
 
     def __init__(self, sessions: dict[str, Any]) -> None:
         self._sessions = sessions
         self._shrink = ort.RunOptions()
         self._shrink.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
-    def _run(self, stage: str, **inputs: Float | Int) -> Float:
-        return cast(Float, self._sessions[stage].run(["output"], inputs, self._shrink)[0])
+    def _run(self, stage: str, options: Any, **inputs: Float | Int) -> Float:
+        return cast(Float, self._sessions[stage].run(["output"], inputs, options)[0])
 
     def embed(self, x: Float) -> Float:
         """Return the place of each hit, float32 [N, D]."""
-        return self._run("embedding", x=x)
+        return self._run("embedding", self._shrink, x=x)
 
     def filter(self, x: Float, edge_index: Int) -> Float:
         """Return the filter's logit of each edge, float32 [E]."""
-        return self._run("filter", x=x, edge_index=np.ascontiguousarray(edge_index)).reshape(-1)
+        return self._run("filter", None, x=x, edge_index=np.ascontiguousarray(edge_index)).reshape(-1)
 
     def gnn(self, x: Float, edge_index: Int) -> Float:
         """Return the graph network's logit of each edge, float32 [E]."""
-        return self._run("gnn", x=x, edge_index=np.ascontiguousarray(edge_index)).reshape(-1)
+        self._run("filter", self._shrink, x=x[:1], edge_index=np.zeros((2, 1), np.int64))  # one edge: only to shrink
+        return self._run("gnn", self._shrink, x=x, edge_index=np.ascontiguousarray(edge_index)).reshape(-1)
 
 
 def open_engine(bundle: Bundle, threads: int) -> OrtEngine:

@@ -57,8 +57,8 @@ class Collider:
         self._hard = instance("Top:gg2ttbar = on", "Top:qqbar2ttbar = on")
         self._soft = instance("SoftQCD:inelastic = on")
 
-    def generate(self, seed: int, event_id: int, pileup: int, hard: bool = True) -> Generated:
-        """Return one event: a top pair if `hard`, and exactly `pileup` inelastic collisions."""
+    def generate(self, seed: int, event_id: int, pileup: int, hard: bool = True, sigma_z: float = SIGMA_Z) -> Generated:
+        """Return one event: a top pair if `hard`, and exactly `pileup` inelastic collisions, spread by `sigma_z` (mm) in z."""
         self._hard.rndm.init(event_seed(seed, event_id, 0))
         self._soft.rndm.init(event_seed(seed, event_id, 1))
         beam_spot = np.random.default_rng(event_seed(seed, event_id, 2))
@@ -67,7 +67,7 @@ class Collider:
             pythia = self._hard if hard and index == 0 else self._soft
             while not pythia.next():
                 pass
-            place = beam_spot.normal(0.0, (SIGMA_XY, SIGMA_XY, SIGMA_Z))
+            place = beam_spot.normal(0.0, (SIGMA_XY, SIGMA_XY, sigma_z))
             rows += _stable(pythia.event, index + 1, place)
         table = np.array(rows, dtype=np.float64).reshape(len(rows), 13)
         return Generated(

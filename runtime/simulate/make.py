@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from trkx.errors import MissingExtraError, SpecError
 from trkx.runtime.events.event import Event, Particles, Truth
-from trkx.runtime.simulate.collisions import Collider, event_seed
+from trkx.runtime.simulate.collisions import SIGMA_Z, Collider, event_seed
 from trkx.runtime.simulate.detector import Modules, modules_from_geometry, noise, smear
 from trkx.runtime.simulate.propagate import BARCODE, Fatras, quiet
 
@@ -26,6 +26,7 @@ class SimulationSpec:
 
     pileup: inelastic collisions beside the hard one. hard: a top pair is there. seed: with the event's number it fixes
     everything. noise_fraction: noise hits as a fraction of all hits. smear: measured positions, else the true ones.
+    sigma_z: width of the beam spot along the beam, mm.
     """
 
     pileup: int
@@ -33,12 +34,15 @@ class SimulationSpec:
     hard: bool = True
     noise_fraction: float = 0.02
     smear: bool = True
+    sigma_z: float = SIGMA_Z
 
     def __post_init__(self) -> None:
         if self.pileup < 0 or (self.pileup == 0 and not self.hard):
             raise SpecError(f"pileup must be at least 0 (1 without a hard collision), found {self.pileup}.")
         if not 0.0 <= self.noise_fraction < 1.0:
             raise SpecError(f"noise_fraction must lie in [0, 1), found {self.noise_fraction}.")
+        if not self.sigma_z >= 0.0:
+            raise SpecError(f"sigma_z must be at least 0 mm, found {self.sigma_z}.")
         if not 0 <= self.seed < 2**31:
             raise SpecError(f"seed must lie in [0, 2^31), found {self.seed}.")
 
@@ -66,7 +70,7 @@ def simulate_event(spec: SimulationSpec, event_id: int) -> Event:
     """
     with quiet():
         collider, fatras, modules = _machinery()
-        generated = collider.generate(spec.seed, event_id, spec.pileup, spec.hard)
+        generated = collider.generate(spec.seed, event_id, spec.pileup, spec.hard, spec.sigma_z)
         hits, particles = fatras.propagate(generated, event_seed(spec.seed, event_id, 4))
     rng = np.random.default_rng(event_seed(spec.seed, event_id, 3))
     barcode = np.stack([particles[name].astype(np.int64) for name in BARCODE], axis=1)

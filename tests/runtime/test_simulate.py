@@ -84,6 +84,7 @@ def test_positions_are_smeared_by_the_stated_resolution() -> None:
         ({"pileup": 0, "hard": False}, "pileup"),
         ({"pileup": 1, "noise_fraction": 1.0}, "noise_fraction"),
         ({"pileup": 1, "seed": -1}, "seed"),
+        ({"pileup": 1, "sigma_z": -1.0}, "sigma_z"),
     ],
 )
 def test_settings_out_of_range_are_refused(changes, word) -> None:
