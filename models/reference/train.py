@@ -28,7 +28,6 @@ from trkx.models.networks import BUILDERS
 from trkx.models.reference.samples import Sample, classify, consecutive_pairs, oriented, pairs_within, read_sample
 from trkx.spec import PipelineSpec, logit_of_cut
 
-EVENTS = ((50, 11, 64), (200, 12, 8))  # pile-up, seed, number
 SAVE_EVERY = 100
 MARGIN = 0.1
 """Distance at which the embedding's loss changes sides. The graph takes a larger radius: what is pulled is mostly inside."""
@@ -37,20 +36,39 @@ Draw = Callable[[torch.Generator], Tensor]
 """Draws what one step is trained on and returns its loss."""
 
 
+WIDTH = {"embedding": {50: 1.57, 200: 0.5}, "filter": {50: 1.57, 200: 0.5}, "gnn": {50: 1.57, 200: 0.4}}
+"""Width of the slice in azimuth that a step sees, by stage and pile-up, radians."""
+
+
 @dataclass(frozen=True)
-class Recipe:
-    """How one network is trained: steps, largest learning rate, width of the slice in azimuth by pile-up (radians)."""
+class Run:
+    """Simulated events: pile-up, seed, number, width of the beam spot in mm."""
 
-    steps: int
-    rate: float
-    width: dict[int, float]
+    pileup: int
+    seed: int
+    number: int
+    sigma_z: float = 55.5
 
 
-RECIPES = {
-    "embedding": Recipe(3000, 2e-3, {50: 1.57, 200: 0.5}),
-    "filter": Recipe(1000, 3e-3, {50: 1.57, 200: 0.5}),
-    "gnn": Recipe(5000, 2e-3, {50: 1.57, 200: 0.4}),
-}
+@dataclass(frozen=True)
+class Phase:
+    """Events, and steps and largest learning rate by stage. A phase starts from the weights of the one before."""
+
+    events: tuple[Run, ...]
+    recipes: dict[str, tuple[int, float]]
+
+
+PHASES = (
+    Phase(
+        (Run(50, 11, 64), Run(200, 12, 8)),
+        {"embedding": (3000, 2e-3), "filter": (1000, 3e-3), "gnn": (5000, 2e-3)},
+    ),
+    # After the first phase vertices in the tails of the beam spot lose their tracks: they are rare. A wide beam spot mends that.
+    Phase(
+        (Run(50, 11, 40), Run(50, 13, 40, 110.0), Run(200, 12, 6)),
+        {"embedding": (1000, 1e-3), "filter": (800, 1.5e-3), "gnn": (2500, 1e-3)},
+    ),
+)
 
 
 def embedding_loss(network: nn.Module, sample: Sample, generator: torch.Generator, radius: float) -> Tensor:
@@ -139,7 +157,7 @@ def graphs(
     generator = torch.Generator().manual_seed(seed)
     made = []
     for pileup, sample in track(events, "graphs"):
-        width = RECIPES["gnn"].width[pileup]
+        width = WIDTH["gnn"][pileup]
         start = float(torch.rand(1, generator=generator)) * 2.0 * np.pi
         for number in range(int(2.0 * np.pi / width)):
             part = sample.slice(start + number * width, width)
@@ -147,12 +165,10 @@ def graphs(
     return made
 
 
-def train(stage: str, network: nn.Module, draw: Draw, out: Path, seed: int, steps: int | None) -> None:
+def train(stage: str, network: nn.Module, draw: Draw, out: Path, seed: int, total: int, rate: float) -> None:
     """Train one network and save it; goes on from `STAGE-state.pt` if that is there. Every step has its own seed."""
-    recipe = RECIPES[stage]
-    total = steps or recipe.steps
-    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, total_steps=total + 1, pct_start=0.08)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=total + 1, pct_start=0.08)
     state_file = out / f"{stage}-state.pt"
     done, average, spent = 0, 0.0, 0.0
     if state_file.is_file():
@@ -189,58 +205,72 @@ def train(stage: str, network: nn.Module, draw: Draw, out: Path, seed: int, step
     save_checkpoint(out / f"{stage}.safetensors", network, {"stage": stage, "steps": str(total), "seed": str(seed)})
 
 
-def simulated(folder: Path, features: PipelineSpec) -> list[tuple[int, Sample]]:
-    """Return the training events, simulating those that are not there yet."""
+def simulated(folder: Path, spec: PipelineSpec, runs: Sequence[Run]) -> list[tuple[int, Sample]]:
+    """Return (pile-up, sample) of the training events, simulating those that are not there yet."""
     events = []
-    for pileup, seed, number in EVENTS:
-        place = folder / f"pileup{pileup}-seed{seed}"
-        if len(list(place.glob("*-hits.parquet"))) < number:
-            command = [sys.executable, "-m", "trkx", "simulate", "--events", str(number), "--pileup", str(pileup),
-                       "--seed", str(seed), "--out", str(place)]
-            subprocess.run(command, check=True)
-        files = sorted(place.glob("*-hits.parquet"))[:number]
-        events += [(pileup, read_sample(path, features.features)) for path in files]
+    for run in runs:
+        place = folder / f"pileup{run.pileup}-seed{run.seed}"
+        if len(list(place.glob("*-hits.parquet"))) < run.number:
+            command = [sys.executable, "-m", "trkx", "simulate", "--overwrite", "--out", str(place)]
+            for name in ("pileup", "seed"):
+                command += [f"--{name}", str(getattr(run, name))]
+            subprocess.run([*command, "--events", str(run.number), "--sigma-z", str(run.sigma_z)], check=True)
+        files = sorted(place.glob("*-hits.parquet"))[: run.number]
+        events += [(run.pileup, read_sample(path, spec.features)) for path in files]
     return events
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Train what is asked for; the trained networks lie in `--out`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--spec", type=Path, default=Path(__file__).with_name("pipeline.toml"))
-    parser.add_argument("--events", type=Path, default=Path("training/events"), help="simulated here if it is not there")
-    parser.add_argument("--out", type=Path, default=Path("training"))
-    parser.add_argument("--stages", nargs="+", choices=list(BUILDERS), default=list(BUILDERS))
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=None, help="instead of the recipe's, for a trial")
-    options = parser.parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-    values = tomllib.loads(options.spec.read_text())
-    values.pop("checkpoints", None)
-    spec = PipelineSpec.from_dict(values, str(options.spec))
-    events = simulated(options.events, spec)
+def train_phase(number: int, spec: PipelineSpec, folder: Path, out: Path, seed: int, steps: int | None) -> None:
+    """Train the three networks of one phase in turn; those that are finished are loaded. Everything lies in `out/phaseN`."""
+    phase, place = PHASES[number], out / f"phase{number + 1}"
+    place.mkdir(parents=True, exist_ok=True)
+    if all((place / f"{stage}.safetensors").is_file() for stage in BUILDERS):
+        return
+    events = simulated(folder, spec, phase.events)
     networks: dict[str, nn.Module] = {}
 
     def slice_of(stage: str, generator: torch.Generator) -> Sample:
         pileup, sample = events[int(torch.randint(len(events), (1,), generator=generator))]
-        return sample.slice(float(torch.rand(1, generator=generator)) * 2.0 * np.pi, RECIPES[stage].width[pileup])
+        return sample.slice(float(torch.rand(1, generator=generator)) * 2.0 * np.pi, WIDTH[stage][pileup])
 
-    def loss_of(stage: str) -> Draw:
+    def draw_of(stage: str, seed: int) -> Draw:
         network, radius = networks[stage], spec.graph.radius
         if stage == "embedding":
             return lambda random: embedding_loss(network, slice_of(stage, random), random, MARGIN)
         if stage == "filter":
             return lambda random: filter_loss(network, slice_of(stage, random), random, networks["embedding"], radius)
-        ready = graphs(events, networks["embedding"], networks["filter"], spec, options.seed)
+        ready = graphs(events, networks["embedding"], networks["filter"], spec, seed)
         return lambda random: gnn_loss(network, ready[int(torch.randint(len(ready), (1,), generator=random))])
 
-    for number, (stage, build) in enumerate(BUILDERS.items()):
-        torch.manual_seed(options.seed * 10 + number)
+    for index, (stage, build) in enumerate(BUILDERS.items()):
+        own = seed + 100 * number + index
+        torch.manual_seed(own)
         networks[stage] = build(spec)
-        if stage in options.stages:
-            train(stage, networks[stage], loss_of(stage), options.out, options.seed * 10 + number, options.steps)
+        finished = place / f"{stage}.safetensors"
+        if finished.is_file():
+            load_checkpoint(finished, networks[stage])
         else:
-            load_checkpoint(options.out / f"{stage}.safetensors", networks[stage])
+            if number:
+                load_checkpoint(out / f"phase{number}" / finished.name, networks[stage])
+            total, rate = phase.recipes[stage]
+            train(stage, networks[stage], draw_of(stage, own), place, own, steps or total, rate)
         networks[stage].eval().requires_grad_(False)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train all phases; the reference checkpoints lie in the folder of the last one."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--spec", type=Path, default=Path(__file__).with_name("pipeline.toml"))
+    parser.add_argument("--events", type=Path, default=Path("training/events"), help="simulated here if it is not there")
+    parser.add_argument("--out", type=Path, default=Path("training"))
+    parser.add_argument("--seed", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=None, help="instead of the recipe's, for a trial")
+    options = parser.parse_args(arguments)
+    values = tomllib.loads(options.spec.read_text())
+    values.pop("checkpoints", None)
+    spec = PipelineSpec.from_dict(values, str(options.spec))
+    for number in range(len(PHASES)):
+        train_phase(number, spec, options.events, options.out, options.seed, options.steps)
     return 0
 
 
