@@ -66,7 +66,7 @@ PHASES = (
     # After the first phase vertices in the tails of the beam spot lose their tracks: they are rare. A wide beam spot mends that.
     Phase(
         (Run(50, 11, 40), Run(50, 13, 40, 110.0), Run(200, 12, 6)),
-        {"embedding": (1000, 1e-3), "filter": (800, 1.5e-3), "gnn": (2500, 1e-3)},
+        {"embedding": (1000, 1e-3), "filter": (800, 1.5e-3), "gnn": (1500, 1e-3)},
     ),
 )
 
