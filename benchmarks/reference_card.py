@@ -110,12 +110,15 @@ def section(pileup: int, seed: int, result: Mapping[str, Any]) -> list[str]:
              f"Simulated with `trkx simulate --pileup {pileup} --seed {seed} --events {evaluation['events']}`. "
              f"Cuts: {evaluation['selection']['words']}. "
              f"Intervals: {100 * evaluation['interval_level']:.1f} % Clopper-Pearson.", "",
-             f"| figure | as in the bundle | connected components, GNN cut {COMPONENTS_CUT} |", "|---|---|---|"]
+             f"| figure | as in the bundle | mean ± std over events | connected components, GNN cut {COMPONENTS_CUT} |",
+             "|---|---|---|---|"]
     names = {"efficiency_double_majority": "efficiency, double majority", "efficiency_lhc": "efficiency, LHC 75 %",
              "efficiency_perfect": "efficiency, perfect", "efficiency_atlas": "efficiency, ATLAS", "fake_rate": "fake rate",
              "unmatched_rate": "tracks that double-majority match no particle", "duplicate_rate": "duplicate rate"}
-    beside = result["components"]["total"]["rates"]
-    lines += [f"| {words} | {_rate(rates[name])} | {_rate(beside[name])} |" for name, words in names.items()]
+    beside, spread = result["components"]["total"]["rates"], evaluation["over_events"]
+    for name, words in names.items():
+        over = f"{100 * spread[name]['mean']:.2f} ± {100 * spread[name]['std']:.2f} %"
+        lines.append(f"| {words} | {_rate(rates[name])} | {over} | {_rate(beside[name])} |")
     lines += ["", "| edges after | edges | wanted pairs kept | of one particle |", "|---|---|---|---|"]
     for stage, edges in total["edges"].items():
         lines.append(f"| {stage} | {edges['edges']} | {100 * edges['found_wanted'] / edges['wanted']:.2f} % | "
@@ -127,7 +130,7 @@ def section(pileup: int, seed: int, result: Mapping[str, Any]) -> list[str]:
     for axis, unit in (("pt", "pT (GeV)"), ("eta", "eta"), ("vertex_r", "production radius (mm)")):
         if axis in evaluation["binned"]:
             lines += ["", *_bins(evaluation["binned"][axis], unit)]
-    return [*lines, ""]
+    return [*lines, "", ""]
 
 
 def main() -> None:

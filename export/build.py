@@ -18,7 +18,7 @@ from trkx.errors import ExportError
 from trkx.export.card import model_card
 from trkx.export.check import CheckRow, Expectation, check_file, expectations, oracle_of
 from trkx.export.door import WEIGHTS, check_features, check_weights
-from trkx.export.metadata import onnx_metadata, provenance
+from trkx.export.metadata import onnx_metadata, provenance, weights_metadata
 from trkx.export.onnx_file import OPSET, onnx_bytes, onnx_model, problems_at_the_doors
 from trkx.export.pipeline_folder import CARD, Source, load_network
 from trkx.export.simplify import simplified
@@ -91,7 +91,7 @@ def export_models(
         for stage in STAGES:
             tell(f"writing {stage}")
             entries += write_stage(folder, source, stage, networks[stage], expected[stage], lowering)
-        (folder / WEIGHTS).write_bytes(save(_tensors(networks)))
+        (folder / WEIGHTS).write_bytes(save(_tensors(networks), weights_metadata(source.spec)))
         entries.append(file_entry(folder, WEIGHTS, "all", "safetensors"))
         manifest = Manifest(source.spec.name, source.spec, tuple(entries), provenance(source.checkpoints, {"lowering": lowering}))
         write_manifest(folder, manifest)

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from onnxscript import FLOAT, opset18
+from onnxscript import FLOAT, INT32, opset18
 
 from trkx.errors import ExportError, unknown_name
 
 Table = dict[Callable[..., Any], Callable[..., Any]]
 op: Any = opset18
 HALF = ("FLOAT16", "BFLOAT16")
+COLUMNS = 12
+"""Columns that one ScatterElements adds up."""
 
 
 def _index_add_as_scatter_elements(self, dim: int, index, source, alpha: float = 1.0):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
@@ -30,8 +32,21 @@ def _index_add_as_scatter_elements(self, dim: int, index, source, alpha: float =
         data, updates = op.Cast(data, to=FLOAT.dtype), op.Cast(updates, to=FLOAT.dtype)
     if alpha != 1.0:
         updates = op.Mul(updates, op.CastLike(op.Constant(value_float=float(alpha)), updates))
-    rows = op.Expand(op.Unsqueeze(index, op.Constant(value_ints=[1])), op.Shape(updates))
-    total = op.ScatterElements(data, rows, updates, axis=0, reduction="add")
+    column = op.Unsqueeze(op.Cast(index, to=INT32.dtype), op.Constant(value_ints=[1]))
+    width = source.shape[1] if source.shape is not None else None
+    # The index is as large as what is scattered, and ONNX Runtime copies it at 64 bits: scattering a few columns at a time
+    # keeps both small beside the messages.
+    starts = range(0, width, COLUMNS) if isinstance(width, int) else ()
+    if len(starts) < 2:
+        total = op.ScatterElements(data, op.Expand(column, op.Shape(updates)), updates, axis=0, reduction="add")
+        return op.CastLike(total, self) if half else total
+    one, parts = op.Constant(value_ints=[1]), []
+    for start in starts:
+        low, high = op.Constant(value_ints=[start]), op.Constant(value_ints=[min(start + COLUMNS, width)])
+        part = op.Slice(updates, low, high, one)
+        rows = op.Expand(column, op.Shape(part))
+        parts.append(op.ScatterElements(op.Slice(data, low, high, one), rows, part, axis=0, reduction="add"))
+    total = op.Concat(*parts, axis=1)
     return op.CastLike(total, self) if half else total
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -13,26 +12,26 @@ from typing import Any
 
 from trkx import __version__
 from trkx.errors import ExportError
+from trkx.identity import PREFIX, SPEC_KEY, STAGE_KEY, spec_json
 from trkx.manifest import SCHEMA
 from trkx.spec import PipelineSpec
 
-PREFIX = "pkg.trkx."
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "onnxruntime-gpu", "numpy", "safetensors")
-
-
-def spec_json(spec: PipelineSpec) -> str:
-    """Return the spec as canonical JSON: sorted keys, no spaces, floats that read back bitwise."""
-    return json.dumps(spec.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def onnx_metadata(spec: PipelineSpec, stage: str) -> dict[str, str]:
     """Return the metadata_props of one stage's ONNX file, so that a file without its bundle still says what it is."""
     return {
         PREFIX + "schema": str(SCHEMA),
-        PREFIX + "spec": spec_json(spec),
-        PREFIX + "stage": stage,
+        SPEC_KEY: spec_json(spec),
+        STAGE_KEY: stage,
         PREFIX + "version": __version__,
     }
+
+
+def weights_metadata(spec: PipelineSpec) -> dict[str, str]:
+    """Return the metadata of weights.safetensors. One key: safetensors writes several in no fixed order."""
+    return {SPEC_KEY: spec_json(spec)}
 
 
 def utc_time() -> str:

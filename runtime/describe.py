@@ -11,9 +11,9 @@ from typing import Any
 
 from trkx.bundle import MANIFEST_NAME, STAGES, Bundle
 from trkx.errors import BundleError, CheckpointError, InputError, MissingExtraError, SpecError
+from trkx.identity import PREFIX
 from trkx.spec import PipelineSpec
 
-PREFIX = "pkg.trkx."
 Description = dict[str, Any]
 
 

@@ -107,7 +107,7 @@ def _draw(
     size = 0.4 + 7.0 * crowd
     rest = ~on_track
     style = {"linewidths": 0, "rasterized": True}
-    axes.scatter(first[rest], second[rest], s=size, c=GREY, alpha=0.35 + 0.5 * crowd, zorder=1, **style)
+    axes.scatter(first[rest], second[rest], s=size, c=GREY, alpha=0.6 + 0.3 * crowd, zorder=1, **style)
     axes.scatter(first[on_track], second[on_track], s=1.6 * size, c=colours, zorder=3, **style)
     segments = [np.stack([first[hits], second[hits]], axis=1) for _, hits in lines]
     shades = [track_colour(track) for track, _ in lines]

@@ -14,10 +14,15 @@ from trkx.spec import FeatureSpec
 
 Wide = NDArray[np.float64]
 
-FAR_FRACTION = 0.2
-"""Share of hits outside the trained range by more than its width that is worth a warning."""
-SMALL_FRACTION = 0.01
-"""Share of the largest trained value, below which the values of an event are worth a warning."""
+FAR_FRACTION = 0.05
+"""Share of hits outside the trained range, widened by MARGIN of its width at both ends, that is worth a warning."""
+MARGIN = 0.1
+SMALL_FRACTION = 0.7
+"""Share of the largest trained value that the largest values of an event must reach; otherwise there is a warning."""
+SMALL_HITS = 200
+"""Fewer hits than that need not reach far."""
+SCALE_FREE = ("phi", "cos_phi", "sin_phi", "theta", "eta")
+"""Features that stay the same when positions are given in another unit."""
 SMALLEST_R = 1e-3  # mm, keeps eta finite on the beam axis
 
 
@@ -86,19 +91,20 @@ def node_features(event: Event, features: Sequence[FeatureSpec]) -> NDArray[np.f
 def range_problems(x: NDArray[np.float32], features: Sequence[FeatureSpec]) -> dict[str, str]:
     """Return the features of x [N, F] whose values contradict the range seen in training: name to one sentence.
 
-    Contradicting: more than a fifth of the hits lie outside [low, high] by more than its width, or 90 % of the (at least
-    20) hits lie nearer to 0 than a hundredth of the largest trained value; either way the unit, the scale or the detector is
-    probably another one.
+    Contradicting: more than 5 % of the hits lie outside [low, high] widened by a tenth at both ends, or the largest values (the
+    99.9 % quantile of at least 200 hits) stay below 0.7 of the largest trained value. Either way the unit, the scale or the
+    detector is probably another one.
     """
     found = {}
     for column, feature in enumerate(features):
         if feature.low is None or feature.high is None or not len(x) or feature.high == feature.low:
             continue
         values = x[:, column].astype(np.float64)
-        width = feature.high - feature.low
-        far = float(np.mean((values < feature.low - width) | (values > feature.high + width)))
-        size = float(np.quantile(np.abs(values), 0.9))
-        small = len(x) >= 20 and size < SMALL_FRACTION * max(abs(feature.low), abs(feature.high))
+        margin = MARGIN * (feature.high - feature.low)
+        far = float(np.mean((values < feature.low - margin) | (values > feature.high + margin)))
+        size = float(np.quantile(np.abs(values), 0.999))
+        small = size < SMALL_FRACTION * max(abs(feature.low), abs(feature.high))
+        small = small and len(x) >= SMALL_HITS and feature.name not in SCALE_FREE
         if far <= FAR_FRACTION and not small:
             continue
         found[feature.name] = (
@@ -114,7 +120,7 @@ def warn_if_out_of_range(event: Event, x: NDArray[np.float32], features: Sequenc
     if problems:
         warnings.warn(
             f"{_where(event)}: {'; '.join(problems.values())}. Are the units mm and radians, and is this the detector "
-            "that the bundle was trained for? Tracks will probably be wrong.",
+            "that the bundle was trained for, whole? If not, tracks will be wrong.",
             TrkxWarning,
             stacklevel=3,
         )

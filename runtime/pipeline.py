@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Self
 
@@ -10,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trkx.bundle import Bundle
-from trkx.errors import BundleError, SpecError
+from trkx.errors import BundleError, SpecError, TrkxWarning
 from trkx.runtime.edges import canonical, oriented
 from trkx.runtime.engines import Engine, open_engine
 from trkx.runtime.events.event import Event
-from trkx.runtime.features import node_features, warn_if_out_of_range
+from trkx.runtime.features import FROM_POSITION, node_features, warn_if_out_of_range
 from trkx.runtime.labelling import connected_components, edge_contraction
 from trkx.runtime.measure import Meter
 from trkx.runtime.neighbours import radius_graph
@@ -141,6 +142,20 @@ class Pipeline:
                 tracks = Tracks(event.event_id, event.hit_id, label, self.spec.labelling.min_hits)
                 count.count_out = tracks.num_tracks
         return Tracks(tracks.event_id, tracks.hit_id, label, tracks.min_hits, tuple(meter.stages), graphs, truncated)
+
+    def warm_up(self) -> None:
+        """Run a made-up event, so that kernels are compiled and sessions have run before anything is timed."""
+        rng = np.random.default_rng(0)
+        angle, radius = rng.uniform(-np.pi, np.pi, 64), rng.uniform(30.0, 1000.0, 64)
+        position = np.stack([radius * np.cos(angle), radius * np.sin(angle), rng.uniform(-1000.0, 1000.0, 64)], axis=1)
+        lacks = [f.name for f in self.spec.features if f.name not in FROM_POSITION]
+        cells = {name: np.zeros(64, np.float32) for name in lacks}
+        event = Event(0, np.arange(64), position.astype(np.float32), cells=cells, source="warm-up")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TrkxWarning)
+            self.run(event)
+        pairs = np.stack([np.arange(63), np.arange(1, 64)])
+        edge_contraction(pairs, np.ones(63), 64, self.labelling)
 
     def _filtered(self, event: Event, x: Float, pairs: Int) -> Int:
         """Return the edges, int64 [2, E'], whose filter score exceeds the cut; chunk by chunk."""

@@ -52,10 +52,13 @@ def command(
 
         place = reference_folder() if reference else (source or spec or Path())
         pipeline = open_source(place, spec, {"embedding": embedding, "filter": filter_, "gnn": gnn})
-        report = export_models(
-            pipeline, out, check_event(pipeline.spec, event), overwrite,
-            progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
-        )
+
+        def tell(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+            if not console.is_terminal:  # no bar there: a line for each step
+                console.print(f"{done + 1}/{total} {what}", highlight=False)
+
+        report = export_models(pipeline, out, check_event(pipeline.spec, event), overwrite, progress=tell)
         bar.update(task, completed=STEPS, total=STEPS)
     if not quiet:
         _print(report)

@@ -85,6 +85,11 @@ def command(
     console.print(f"cuts: {selection.describe()}", soft_wrap=True)
     console.print()
     console.print(track_table(report))
+    console.print(
+        f"Efficiencies count the particles that pass the cuts; the rates count every track of at least {min_hits_track} hits, "
+        "whatever made it, and the score every particle: tracks of slow particles match no one well.",
+        style="dim",
+    )
     if (edges := edge_table(report)) is not None:
         console.print()
         console.print(edges)
@@ -105,7 +110,7 @@ def _finder(source: Path, engine: str, threads: int | None) -> Callable[[Event],
     from trkx.runtime.metrics.track_files import open_tracks
 
     files = open_tracks(source)
-    return lambda event: files.read(event.event_id)
+    return lambda event: files.read(event.event_id, len(event))
 
 
 def _write(report: Report, out: Path, plot: bool) -> list[Path]:

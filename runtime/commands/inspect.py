@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trkx.errors import BundleError
-from trkx.runtime.describe import PREFIX, Description, describe, spec_of
+from trkx.identity import PREFIX
+from trkx.runtime.describe import Description, describe, spec_of
 from trkx.spec import PipelineSpec
 
 if TYPE_CHECKING:

@@ -24,7 +24,9 @@ def command(
     out: Annotated[Path, typer.Option("--out", help="Folder for the tracks; made if it is not there.")],
     engine: Annotated[str, typer.Option("--engine", help="onnxruntime, torchscript or eager.")] = "onnxruntime",
     neighbours: Annotated[str, typer.Option("--neighbours", help="grid, kdtree or brute: same pairs, other speed.")] = "grid",
-    labelling: Annotated[str, typer.Option("--labelling", help="union_find or scipy: same labels.")] = "union_find",
+    labelling: Annotated[
+        str, typer.Option("--labelling", help="What finds connected components: union_find or scipy; same labels.")
+    ] = "union_find",
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads; one per core if not given.")] = None,
     format: Annotated[
         Format, typer.Option("--format", help="parquet (one row a track), trackml (one submission.csv) or acts (prototracks).")
@@ -42,6 +44,7 @@ def command(
 
     sources = open_events(events)[:limit]
     pipeline = Pipeline.open(bundle, engine=engine, neighbours=neighbours, labelling=labelling, threads=threads)
+    pipeline.warm_up()  # kernels are compiled once a machine: not the first event's time
     done: list[Tracks] = []
     picture: Path | None = None
     found = TextColumn("{task.fields[tracks]} tracks")

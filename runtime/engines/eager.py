@@ -5,20 +5,28 @@ from __future__ import annotations
 from safetensors.torch import load
 
 from trkx.bundle import Bundle
+from trkx.identity import require_same
 from trkx.models.checkpoint import fit
 from trkx.models.networks import BUILDERS
+from trkx.runtime.describe import describe_safetensors
 from trkx.runtime.engines.base import not_loadable
 from trkx.runtime.engines.torch_cpu import TorchEngine
 
 
 def open_engine(bundle: Bundle, threads: int) -> TorchEngine:
-    """Return the engine for a bundle's weights; BundleError if they are edited, CheckpointError if they do not fit the spec."""
+    """Return the engine for a bundle's weights.
+
+    Raises:
+        BundleError: they are edited, or say that they were made for another spec.
+        CheckpointError: they do not fit the spec.
+    """
     data = bundle.read("all", "safetensors")
     try:
         weights = load(data)
     except Exception as error:  # SafetensorError has no stable place
         raise not_loadable(bundle, "all", "safetensors", error) from error
     where = bundle.path / bundle.entry("all", "safetensors").path
+    require_same(describe_safetensors(data, str(where))["metadata"], bundle.spec, str(where))
     modules = {}
     for stage, build in BUILDERS.items():
         module = build(bundle.spec)

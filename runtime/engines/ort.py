@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime as ort
 
 from trkx.bundle import STAGES, Bundle
+from trkx.identity import require_same
 from trkx.runtime.engines.base import Float, Int, not_loadable
 
 LOG_ERRORS_ONLY = 3
@@ -39,7 +40,11 @@ class OrtEngine:
 
 
 def open_engine(bundle: Bundle, threads: int) -> OrtEngine:
-    """Return the engine for a bundle's ONNX files; BundleError if one is edited or is refused by ONNX Runtime."""
+    """Return the engine for a bundle's ONNX files.
+
+    Raises:
+        BundleError: a file is edited, is refused by ONNX Runtime, or says that it was made for another spec or stage.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -53,4 +58,6 @@ def open_engine(bundle: Bundle, threads: int) -> OrtEngine:
             sessions[stage] = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises classes of its own that share no public base
             raise not_loadable(bundle, stage, "onnx", error) from error
+        where = str(bundle.path / bundle.entry(stage, "onnx").path)
+        require_same(sessions[stage].get_modelmeta().custom_metadata_map, bundle.spec, where, stage)
     return OrtEngine(sessions)

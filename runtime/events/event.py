@@ -63,7 +63,7 @@ class Truth:
 class Event:
     """Hits of one event.
 
-    event_id: number of the event. hit_id: int64 [N], unique. position: float32 [N, 3], global x, y, z in mm.
+    event_id: number of the event. hit_id: int64 [N], unique, 0 or above. position: float32 [N, 3], global x, y, z in mm.
     volume, layer, module: int32 [N] or None. cells: feature name to float32 [N] (cell_count, cell_val, leta, …).
     truth: None where no simulation knows it. source: the file(s) it came from, for messages.
     """
@@ -82,7 +82,8 @@ class Event:
         return len(self.hit_id)
 
     def checked(self) -> Event:
-        """Return self, or raise InputError: lengths that differ, NaN or infinite positions, duplicate hit ids.
+        """Return self, or raise InputError: lengths that differ, NaN or infinite positions, negative or duplicate hit ids,
+        negative particle ids.
 
         Two hits at the same place are legitimate; two hits with the same id are not.
         """
@@ -108,6 +109,15 @@ class Event:
         for name, values in self.cells.items():
             if not np.isfinite(values).all():
                 raise InputError(f"{where}: feature {name} holds NaN or infinite values; mend or drop these hits.")
+        if (self.hit_id < 0).any():
+            below = self.hit_id[self.hit_id < 0]
+            raise InputError(f"{where}: hit ids must be 0 or above, found {len(below)} negative, the first is {int(below[0])}.")
+        if self.truth is not None and (self.truth.particle_id < 0).any():
+            row = int((self.truth.particle_id < 0).argmax())
+            raise InputError(
+                f"{where}: particle ids must be above 0, or 0 for noise; found {int(self.truth.particle_id[row])} at hit_id "
+                f"{int(self.hit_id[row])}, the first of {int((self.truth.particle_id < 0).sum())} negative; write 0 for noise."
+            )
         ordered = np.sort(self.hit_id)
         repeated = ordered[1:][ordered[1:] == ordered[:-1]]
         if len(repeated):

@@ -17,6 +17,7 @@ from trkx.runtime.events.tables import read_header
 
 Format = Literal["trackml", "acts", "parquet"]
 NAME = re.compile(r"event(\d+)-([A-Za-z0-9_-]+)\.(csv|csv\.gz|parquet)")
+MAX_EVENT_ID = (1 << 63) - 1  # outputs hold event ids as int64
 ACTS_HITS = ("spacepoint", "spacepoints", "measurements", "simhits", "hits")  # what may serve as hits, best first
 LOOKED_FOR = (
     "event<number>-hits.parquet (trkx), event<number>-hits.csv or .csv.gz (TrackML), "
@@ -54,8 +55,8 @@ def open_events(paths: str | Path | Iterable[str | Path]) -> list[EventSource]:
             to it; an ACTS file of space points, measurements or simulated hits also says which of them are the hits.
 
     Raises:
-        InputError: a path that does not exist, no event, an event id that occurs twice, a folder that holds an event in
-            two formats.
+        InputError: a path that does not exist, no event, an event id that occurs twice or does not fit into int64, a folder
+            that holds an event in two formats or a file under two spellings of its number (event1, event000000001).
     """
     given = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     found: dict[tuple[Path, int], EventSource] = {}
@@ -101,15 +102,16 @@ def _of_file(path: Path) -> EventSource:
     match = NAME.fullmatch(path.name)
     if not match:
         raise InputError(f"{path}: not the name of an event file; expected {LOOKED_FOR}.")
-    files = dict(_files(path.parent)[int(match[1]), _family(match[3])])
+    event_id = _number(path, match[1])
+    files = dict(_files(path.parent)[event_id, _family(match[3])])
     files[match[2]] = path
     if match[2] in ACTS_HITS:
         for better in ACTS_HITS[: ACTS_HITS.index(match[2])]:
             files.pop(better, None)
     if not _has_hits(files):
         known = ", ".join(sorted(files))
-        raise InputError(f"{path}: event {int(match[1])} has no hits here, only {known}; looked for {LOOKED_FOR}.")
-    return EventSource(int(match[1]), _format(files), MappingProxyType(files))
+        raise InputError(f"{path}: event {event_id} has no hits here, only {known}; looked for {LOOKED_FOR}.")
+    return EventSource(event_id, _format(files), MappingProxyType(files))
 
 
 def _files(folder: Path) -> dict[tuple[int, str], dict[str, Path]]:
@@ -121,9 +123,19 @@ def _files(folder: Path) -> dict[tuple[int, str], dict[str, Path]]:
     events: dict[tuple[int, str], dict[str, Path]] = {}
     for path in names:
         if match := NAME.fullmatch(path.name):
-            files = events.setdefault((int(match[1]), _family(match[3])), {})
-            files.setdefault(match[2], path)  # sorted: .csv comes before .csv.gz
+            files = events.setdefault((_number(path, match[1]), _family(match[3])), {})
+            other = files.setdefault(match[2], path)  # sorted: .csv comes before .csv.gz
+            if other.name.split("-")[0] != path.name.split("-")[0]:
+                raise InputError(
+                    f"{folder}: {other.name} and {path.name} are both event {int(match[1])}; move away the one that is not meant."
+                )
     return events
+
+
+def _number(path: Path, digits: str) -> int:
+    if int(digits) > MAX_EVENT_ID:
+        raise InputError(f"{path}: event ids must be at most {MAX_EVENT_ID} (int64), found {digits}; rename the file.")
+    return int(digits)
 
 
 def _family(suffix: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trkx.errors import InputError
+from trkx.errors import InputError, TrkxWarning
 
 DType = Literal["int64", "uint64", "int32", "float32", "float64"]
 Columns = dict[str, NDArray[Any]]
@@ -39,8 +40,11 @@ def read_csv(
         aliases: other name to our name, for columns that changed their name between versions.
 
     Raises:
-        InputError: unreadable, truncated, a required column is missing, a value is not a number, an integer is empty.
-        An empty cell of a float column is NaN.
+        InputError: unreadable, truncated, a required column is missing, a value is not a number, an integer is empty, a
+            header that ends in a carriage return alone (old Mac). An empty cell of a float column is NaN.
+
+    Warns:
+        TrkxWarning: the file does not end with a line break, as one that was cut inside its last number.
     """
     import pyarrow as pa
     from pyarrow import csv
@@ -53,6 +57,7 @@ def read_csv(
             names[names.index(other)] = name
     types = _wanted(path, names, required, optional)
     if end < 0 or not data[end:].strip():
+        _warn_if_cut(path, data)
         return {name: np.empty(0, dtype) for name, dtype in types.items()}
     try:
         table = csv.read_csv(
@@ -64,17 +69,23 @@ def read_csv(
         )
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
         raise InputError(f"{path}: {error}; columns are {', '.join(names)}. The file may be truncated: write it again.") from None
+    _warn_if_cut(path, data)
     return _arrays(path, table, types)
 
 
 def header_names(line: bytes, path: Path) -> list[str]:
-    """Return the column names that a CSV file's first line holds; InputError if it holds none."""
+    """Return the column names that a CSV file's first line holds; InputError if it holds none, or a lone carriage return."""
     try:
-        text = line.decode("utf-8-sig").strip()
+        text = line.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
         raise InputError(f"{path}: expected a CSV header in UTF-8, found binary data.") from None
-    if not text:
+    if not (text := text.strip(" \t")):
         raise InputError(f"{path}: expected a CSV header, found an empty file; write it again.")
+    if "\r" in text:
+        raise InputError(
+            f"{path}: expected lines that end in LF or CRLF, found a carriage return alone in the header (old Mac line ends); "
+            "convert the line ends to LF."
+        )
     return [name.strip().strip('"') for name in text.split(",")]
 
 
@@ -141,6 +152,11 @@ def cell_sums(path: Path, ids: NDArray[Any], id_column: str) -> dict[str, NDArra
     count = np.bincount(rows[known], minlength=len(ids))
     value = np.bincount(rows[known], weights=cells["value"][known], minlength=len(ids))
     return {"cell_count": count.astype(np.float32), "cell_val": value.astype(np.float32)}
+
+
+def _warn_if_cut(path: Path, data: bytes) -> None:
+    if not data.endswith((b"\n", b"\r")):
+        warnings.warn(f"{path}: does not end with a line break: it may be truncated; compare it with its source.", TrkxWarning, 3)
 
 
 def _content(path: Path) -> bytes:

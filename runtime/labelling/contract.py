@@ -1,4 +1,4 @@
-"""The kernel of edge contraction: a heap of positive edges, linked lists of each cluster's edges."""
+"""The kernel of edge contraction: a heap of positive edges, and for each cluster a list of its edges."""
 
 from __future__ import annotations
 
@@ -10,22 +10,57 @@ from numpy.typing import NDArray
 from trkx.runtime.jit import compiled
 
 Int = NDArray[np.int64]
+MIX = -7046029254386353131  # odd, close to 2^64 / golden ratio as a signed number: spreads keys over the table
+
+
+@compiled
+def _place(keys: Int, key: int) -> int:
+    """Return where a key stands in the table of edges, or the free place where it would."""
+    mask = len(keys) - 1
+    at = ((key * MIX) >> 20) & mask
+    while keys[at] != -1 and keys[at] != key:
+        at = (at + 1) & mask
+    return at
+
+
+@compiled
+def _table(ends: Int, alive: NDArray[np.bool_], num_hits: int) -> tuple[Int, Int, int]:
+    """Return a table of the living edges by the pair of clusters that they join: keys, edges, number of keys."""
+    count = int(np.count_nonzero(alive))
+    size = 16
+    while size < 4 * count:
+        size *= 2
+    keys, edges = np.full(size, -1, np.int64), np.empty(size, np.int64)
+    for edge in range(len(alive)):
+        if alive[edge]:
+            a, b = ends[2 * edge], ends[2 * edge + 1]
+            key = min(a, b) * num_hits + max(a, b)
+            at = _place(keys, key)
+            keys[at], edges[at] = key, edge
+    return keys, edges, count
 
 
 @compiled
 def contract(low: Int, high: Int, weight: Int, num_hits: int) -> Int:
-    """Return the root of each hit. Each edge stands in the lists of both its ends, as entry 2 * edge + side."""
+    """Return the lowest hit of the cluster of each hit, int64 [num_hits].
+
+    low, high: ends of each edge, int64 [E], no pair twice. weight: int64 [E], changed in place. Takes E log(E) steps: the cluster
+    with the shorter list of edges moves its edges into the other one. An edge stands in the lists of both its ends, as
+    entry 2 * edge + side.
+    """
     edges = len(low)
     ends = np.empty(2 * edges, np.int64)
     ends[0::2], ends[1::2] = low, high
-    following = np.full(2 * edges, -1, np.int64)
+    following = np.empty(2 * edges, np.int64)
     head = np.full(num_hits, -1, np.int64)
-    for entry in range(2 * edges - 1, -1, -1):
+    length = np.zeros(num_hits, np.int64)
+    for entry in range(2 * edges):
         following[entry] = head[ends[entry]]
         head[ends[entry]] = entry
+        length[ends[entry]] += 1
     alive = np.ones(edges, np.bool_)
-    parent = np.arange(num_hits)
-    via = np.full(num_hits, -1, np.int64)  # edge that joins the growing cluster with another one
+    keys, joins, used = _table(ends, alive, num_hits)
+    parent, lowest = np.arange(num_hits), np.arange(num_hits)
     heap = [(np.int64(0), np.int64(0))]
     heap.pop()
     for edge in range(edges):
@@ -36,40 +71,40 @@ def contract(low: Int, high: Int, weight: Int, num_hits: int) -> Int:
         negative, joining = heapq.heappop(heap)
         if not alive[joining] or weight[joining] != -negative:
             continue  # from before the weight changed
-        keep, gone = min(ends[2 * joining], ends[2 * joining + 1]), max(ends[2 * joining], ends[2 * joining + 1])
+        keep, gone = ends[2 * joining], ends[2 * joining + 1]
+        if length[keep] < length[gone]:
+            keep, gone = gone, keep
         alive[joining] = False
         parent[gone] = keep
-        kept_list = np.int64(-1)
-        entry = head[keep]
-        while entry >= 0:
-            after = following[entry]
-            if alive[entry >> 1]:
-                via[ends[entry ^ 1]] = entry >> 1
-                following[entry] = kept_list
-                kept_list = entry
-            entry = after
+        lowest[keep] = min(lowest[keep], lowest[gone])
         entry = head[gone]
         while entry >= 0:
             after, edge = following[entry], entry >> 1
             if alive[edge]:
                 other = ends[entry ^ 1]
-                twin = via[other]
-                if twin >= 0:
+                key = min(keep, other) * num_hits + max(keep, other)
+                at = _place(keys, key)
+                if keys[at] == key:  # that cluster is joined already: weights add up
+                    twin = joins[at]
                     alive[edge] = False
                     weight[twin] += weight[edge]
                     if weight[twin] > 0:
                         heapq.heappush(heap, (-weight[twin], twin))
                 else:
                     ends[entry] = keep
-                    via[other] = edge
-                    following[entry] = kept_list
-                    kept_list = entry
+                    following[entry] = head[keep]
+                    head[keep] = entry
+                    length[keep] += 1
+                    keys[at], joins[at] = key, edge
+                    used += 1
+                    if 2 * used > len(keys):  # full of pairs that are no more
+                        keys, joins, used = _table(ends, alive, num_hits)
             entry = after
-        head[keep] = kept_list
-        entry = head[keep]
-        while entry >= 0:
-            via[ends[entry ^ 1]] = -1
-            entry = following[entry]
-    for hit in range(num_hits):  # a parent's index is below its child's
-        parent[hit] = parent[parent[hit]]
-    return parent
+    label = np.empty(num_hits, np.int64)
+    for hit in range(num_hits):
+        root = hit
+        while parent[root] != root:
+            parent[root] = parent[parent[root]]
+            root = parent[root]
+        label[hit] = lowest[root]
+    return label

@@ -33,6 +33,7 @@ class Axis:
         return np.searchsorted(np.asarray(self.edges[1:-1]), values, side="right").astype(np.int64, copy=False)
 
 
+RADIUS_EDGES = (0.0, 0.1, 1.0, 10.0, 30.0, 60.0, 100.0, 150.0, 250.0, 400.0, 1000.0)
 PT_EDGES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.2, 1.6, 2.2, 3.0, 4.5, 7.0, 12.0, 20.0, 50.0)
 
 AXES: Mapping[str, Axis] = MappingProxyType(
@@ -41,7 +42,7 @@ AXES: Mapping[str, Axis] = MappingProxyType(
         for axis in (
             Axis("pt", "pT", "GeV", PT_EDGES, logarithmic=True),
             Axis("eta", "eta", "", tuple(float(x) for x in np.arange(-4.0, 4.01, 0.5))),
-            Axis("vertex_r", "production radius", "mm", (0.0, 0.1, 1.0, 10.0, 30.0, 60.0, 100.0, 150.0, 250.0, 400.0, 1000.0)),
+            Axis("vertex_r", "production radius", "mm", RADIUS_EDGES, logarithmic=True),
         )
     }
 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trkx.errors import InputError, SpecError
+from trkx.errors import InputError, SpecError, TrkxWarning
 from trkx.runtime.events.event import Event, Truth
 
 Int = NDArray[np.int64]
@@ -111,9 +112,21 @@ def select_particles(event: Event, particle: Int, hits: Int, selection: Selectio
 
     Raises:
         InputError: no truth, or no particle table.
+
+    Warns:
+        TrkxWarning: particles that the particle table lacks; they never pass, so no efficiency counts them.
     """
     table = require_truth(event).particles
     assert table is not None
+    missing = particle[~np.isin(particle, table.particle_id)]
+    if len(missing):
+        where = f"event {event.event_id}" + (f" ({event.source})" if event.source else "")
+        warnings.warn(
+            f"{where}: {len(missing)} of {len(particle)} particles with hits are not in the particle table, the first is "
+            f"{int(missing[0])}; no efficiency counts them. Give the table of all particles.",
+            TrkxWarning,
+            stacklevel=2,
+        )
     nothing = np.full(len(particle), np.nan)
     if len(table) == 0 or len(particle) == 0:
         return Selected(np.zeros(len(particle), dtype=bool), nothing, nothing.copy(), nothing.copy())

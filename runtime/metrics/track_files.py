@@ -41,17 +41,22 @@ class TrackFiles:
 
     files: Mapping[int, Path]
 
-    def read(self, event_id: int) -> WrittenTracks:
+    def read(self, event_id: int, num_hits: int | None = None) -> WrittenTracks:
         """Return the tracks of one event.
 
+        Args:
+            event_id: number of the event.
+            num_hits: hits of the event; compared with the number that a Parquet file of trkx says its event had.
+
         Raises:
-            InputError: no file holds the event, a file is damaged or lacks a column, a hit is on two tracks.
+            InputError: no file holds the event, a file is damaged or lacks a column, a hit is on two tracks, the tracks of
+                another event (its number of hits differs).
         """
         if event_id not in self.files:
             known = ", ".join(str(number) for number in sorted(self.files)[:8])
             raise InputError(f"no track file holds event {event_id}; they hold event(s) {known}. Run trkx run on it first.")
         path = self.files[event_id]
-        hit_id, track_id = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, event_id)
+        hit_id, track_id = _read_parquet(path, num_hits) if path.suffix == ".parquet" else _read_csv(path, event_id)
         ids, counts = np.unique(hit_id, return_counts=True)
         if (counts > 1).any():
             first = int(ids[np.argmax(counts > 1)])
@@ -106,7 +111,7 @@ def _read_csv(path: Path, event_id: int) -> tuple[Int, Int]:
     return hit_id[rows], np.where(track_id[rows] > 0, track_id[rows], -1)
 
 
-def _read_parquet(path: Path) -> tuple[Int, Int]:
+def _read_parquet(path: Path, num_hits: int | None) -> tuple[Int, Int]:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -114,6 +119,12 @@ def _read_parquet(path: Path) -> tuple[Int, Int]:
         table = parquet.read_table(path, columns=["track_id", "hit_ids"], partitioning=None)
         if missing := [name for name in ("track_id", "hit_ids") if name not in table.column_names]:
             raise InputError(f"{path}: missing column {', '.join(missing)}; expected track_id and hit_ids, one row a track.")
+        written = (table.schema.metadata or {}).get(b"trkx.num_hits", b"").decode(errors="replace")
+        if written and num_hits is not None and written != str(num_hits):
+            raise InputError(
+                f"{path}: tracks of another event: made from {written} hits, but the event has {num_hits}; give the events that "
+                "the tracks were made from."
+            )
         hits = table.column("hit_ids").cast(pa.list_(pa.int64())).combine_chunks()
         lengths = np.asarray(hits.value_lengths().to_numpy(zero_copy_only=False), dtype=np.int64)
         track_id = np.asarray(table.column("track_id").to_numpy(), dtype=np.int64)

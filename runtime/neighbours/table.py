@@ -16,6 +16,7 @@ from trkx.runtime.neighbours.exact import Int, Points, keep_nearest
 
 MAX_PAIRS = 100_000_000
 MAX_DIM = 32
+MAX_SIZE = 1e15  # of coordinates and radius: squared distances in 32 dimensions stay finite in float32
 
 Search = Callable[[Points, float, int, int | None], Int]
 
@@ -50,8 +51,8 @@ def radius_graph(
     """Return all pairs of points at a distance of `radius` or less: exact, and the same on every backend and thread count.
 
     Args:
-        points: embedding, float32 [N, D], D from 1 to 32, finite.
-        radius: in units of the embedding; a pair at exactly this distance counts (float64 sum of squares of float32
+        points: embedding, float32 [N, D], D from 1 to 32, finite, no coordinate beyond +-1e15.
+        radius: in units of the embedding, at most 1e15; a pair at exactly this distance counts (float64 sum of squares of float32
             coordinates, compared with radius * radius).
         k_max: a pair stays if at least one of its hits counts the other among its nearest k_max (ties by lower index);
             None keeps all.
@@ -60,7 +61,7 @@ def radius_graph(
         max_pairs: InputError beyond so many pairs (before k_max), rather than running out of memory.
 
     Raises:
-        InputError: points that are not finite or not [N, 1..32], or too many pairs.
+        InputError: points that are not finite or not [N, 1..32], a coordinate or radius beyond 1e15, or too many pairs.
         SpecError: an unknown backend, a radius that is not above 0, a k_max below 1.
     """
     if backend not in BACKENDS:
@@ -77,6 +78,12 @@ def radius_graph(
         raise InputError(
             f"neighbour search: {int(bad.sum())} of {len(points)} points are NaN or infinite, the first is point "
             f"{int(bad.argmax())}; look at the features of that hit and at the embedding's weights."
+        )
+    largest = max(float(radius), float(np.abs(points).max(initial=0.0)))
+    if largest > MAX_SIZE:
+        raise InputError(
+            f"neighbour search: coordinates and radius must be at most {MAX_SIZE:g}, beyond which squared distances overflow "
+            f"float32; found {largest:g}; look at the embedding's weights, or scale embedding and radius down."
         )
     if len(points) < 2:
         return Pairs(np.empty((2, 0), np.int64))

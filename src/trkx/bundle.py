@@ -51,7 +51,8 @@ class Bundle:
             check: require that every listed file is there, in the folder and of the listed size; `read` verifies content.
 
         Raises:
-            BundleError: no bundle there, a broken or newer `bundle.json`, a file that is missing, of another size or outside.
+            BundleError: no bundle there, a `bundle.json` that is broken, edited or newer, a file that is missing, of another size
+                or outside.
         """
         path = Path(folder)
         source = path / MANIFEST_NAME
@@ -146,7 +147,9 @@ def staged(target: Path | str, overwrite: bool = False) -> Iterator[Path]:
             raise BundleError(f"{folder}: is not empty and holds no bundle, so it is left as it is; choose another folder.")
         if not overwrite:
             raise BundleError(f"{folder}: holds a bundle already; choose another folder, or --overwrite it.")
-        strangers = Bundle.open(folder, check=False).strangers()
+        source = folder / MANIFEST_NAME  # may be edited: replacing it is what its error message advises
+        old = Manifest.from_json(_read_limited(source, _LARGEST_MANIFEST), str(source), verify=False)
+        strangers = Bundle(folder, old).strangers()
         if strangers:
             names = ", ".join(strangers[:5])
             raise BundleError(f"{folder}: holds files that are not the bundle's ({names}); move them away first.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -140,7 +141,12 @@ def export_models() -> None:
     _run(lambda: load("export", "export-models")(prog_name="export-models"))
 
 
+def _terminated(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)  # unwinds the stack, so that temporary files are removed
+
+
 def _run(entry: Callable[[], object]) -> None:
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         entry()
     except KeyboardInterrupt:

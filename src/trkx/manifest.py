@@ -1,8 +1,9 @@
-"""What `bundle.json` holds: schema version, pipeline specification, files with their SHA-256, provenance, validation."""
+"""What `bundle.json` holds: schema version, specification, files with SHA-256, provenance, validation, its own SHA-256."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any, Literal, Self
 
 from trkx.errors import BundleError, SpecError
+from trkx.identity import canonical_json
 from trkx.spec import PipelineSpec, from_dict
 
 SCHEMA = 1
@@ -103,15 +105,32 @@ class Manifest:
         return dataclasses.replace(manifest, **free)
 
     @classmethod
-    def from_json(cls, data: bytes, where: str = MANIFEST_NAME) -> Self:
-        """Return the manifest that JSON text (UTF-8) holds; BundleError says where it is broken."""
+    def from_json(cls, data: bytes, where: str = MANIFEST_NAME, verify: bool = True) -> Self:
+        """Return the manifest that JSON text (UTF-8) holds.
+
+        Args:
+            data: content of `bundle.json`.
+            where: its path, for messages.
+            verify: require that the content has the SHA-256 that stands in it.
+
+        Raises:
+            BundleError: not JSON, not what `from_dict` takes, or edited.
+        """
         try:
             values = json.loads(data.decode("utf-8"), parse_constant=_no_constant)
+            content = {key: value for key, value in values.items() if key != "sha256"} if isinstance(values, dict) else {}
+            found = _sha256(content)
         except (ValueError, RecursionError) as error:
             raise BundleError(f"{where}: not valid JSON ({error}): truncated or edited. Export the bundle again.") from None
         if not isinstance(values, dict):
             raise BundleError(f"{where}: expected a JSON object, found {type(values).__name__}. Export the bundle again.")
-        return cls.from_dict(values, where)
+        manifest = cls.from_dict(content, where)
+        if verify and values.get("sha256") != found:
+            problem = "its content does not have the SHA-256 that stands in it: edited or corrupted"
+            if "sha256" not in values:
+                problem = "expected a SHA-256 of its own, found none: edited, or written before trkx wrote one"
+            raise BundleError(f"{where}: {problem}. Edit pipeline.toml instead, and export the bundle again.")
+        return manifest
 
     def to_dict(self) -> dict[str, Any]:
         """Return the manifest as plain containers; `from_dict` is its inverse."""
@@ -126,9 +145,14 @@ class Manifest:
         }
 
     def to_json(self) -> bytes:
-        """Return the manifest as JSON text, UTF-8; BundleError if provenance or validation hold more than plain finite values."""
+        """Return the manifest as JSON text, UTF-8, with its own SHA-256: that of the rest as canonical JSON.
+
+        Raises:
+            BundleError: provenance or validation hold more than plain finite values.
+        """
         try:
-            return (json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n").encode("utf-8")
+            content = json.loads(json.dumps(self.to_dict(), allow_nan=False))  # as it will be read: no tuples, keys are text
+            return (json.dumps({**content, "sha256": _sha256(content)}, indent=2) + "\n").encode("utf-8")
         except (TypeError, ValueError) as error:
             raise BundleError(f"{MANIFEST_NAME}: provenance and validation must be plain, finite values ({error}).") from None
 
@@ -141,6 +165,10 @@ def _check_schema(found: object, where: str) -> None:
             f"{where}: schema {found} is newer than schema {SCHEMA}, the newest that this trkx reads; "
             f"upgrade it (pip install --upgrade trkx) or export the bundle with this version."
         )
+
+
+def _sha256(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(content).encode("ascii")).hexdigest()
 
 
 def _no_constant(name: str) -> float:

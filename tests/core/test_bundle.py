@@ -131,6 +131,41 @@ def test_a_manifest_that_makes_no_sense(bundle: Path, change: Callable[[dict[str
     assert str(bundle / "bundle.json") in str(raised.value)
 
 
+EDITS: list[tuple[str, Callable[[dict[str, Any]], None], str]] = [
+    ("a cut", lambda v: v["spec"]["cuts"].update(gnn=0.6), "does not have the SHA-256 .*edited or corrupted"),
+    ("a scale", lambda v: v["spec"]["features"][0].update(scale=1.0), "edited or corrupted"),
+    ("a number of another type", lambda v: v["spec"]["features"][0].update(scale=1000), "edited or corrupted"),
+    ("a part with a default", lambda v: v["spec"].pop("labelling"), "edited or corrupted"),
+    ("the order of features", lambda v: v["spec"]["features"].reverse(), "edited or corrupted"),
+    ("a file less", lambda v: v["files"].pop(), "edited or corrupted"),
+    ("the validation", lambda v: v["validation"].update(passed=True), "edited or corrupted"),
+    ("infinity", lambda v: v["provenance"].update(x=float("inf")), "not valid JSON"),
+    ("the SHA-256", lambda v: v.update(sha256="0" * 64), "edited or corrupted"),
+    ("a SHA-256 that is a list", lambda v: v.update(sha256=[]), "edited or corrupted"),
+    ("no SHA-256", lambda v: v.pop("sha256"), "expected a SHA-256 of its own, found none"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), [c[1:] for c in EDITS], ids=[c[0] for c in EDITS])
+def test_an_edited_manifest_is_refused(bundle: Path, change: Callable[[dict[str, Any]], None], message: str) -> None:
+    edit(bundle, change)
+    with pytest.raises(BundleError, match=rf"bundle\.json: {message if 'not valid' in message else f'.*{message}.*export'}"):
+        Bundle.open(bundle)
+
+
+def test_layout_of_the_manifest_does_not_matter(bundle: Path) -> None:
+    opened = Bundle.open(bundle)
+    edit(bundle, lambda values: [values.update({key: values.pop(key)}) for key in sorted(values, reverse=True)])
+    assert Bundle.open(bundle) == opened
+
+
+def test_a_number_beyond_float_is_no_manifest(bundle: Path) -> None:
+    text = (bundle / "bundle.json").read_text()
+    (bundle / "bundle.json").write_text(text.replace("0.5", "1e999"))
+    with pytest.raises(BundleError, match="not valid JSON"):
+        Bundle.open(bundle)
+
+
 NO_MANIFESTS = [("[1]", "expected a JSON object, found list"), ('{"schema": NaN}', "NaN is not a JSON value")]
 
 
@@ -155,3 +190,9 @@ def test_only_plain_values_are_written(bundle: Path, value: object) -> None:
     manifest = Bundle.open(bundle).manifest
     with pytest.raises(BundleError, match="plain, finite"):
         Manifest(manifest.name, manifest.spec, manifest.files, {"value": value}).to_json()
+
+
+def test_keys_that_are_no_text_read_back(bundle: Path) -> None:
+    manifest = Bundle.open(bundle).manifest
+    data = Manifest(manifest.name, manifest.spec, manifest.files, {"seeds": {10: (1, 2), 9: "é"}}).to_json()
+    assert Manifest.from_json(data).provenance == {"seeds": {"10": [1, 2], "9": "é"}}

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
@@ -18,6 +19,7 @@ import typer
 from typer.testing import CliRunner
 
 from trkx import __version__, cli
+from trkx.bundle import Bundle, write_manifest
 from trkx.errors import InputError, TrkxWarning
 
 runner = CliRunner()
@@ -179,9 +181,8 @@ def test_doctor_prints_every_row() -> None:
 def test_inspect_of_a_bundle(bundle: Path) -> None:
     (bundle / "notes.txt").write_text("x")
     (bundle / "weights.safetensors").unlink()  # the fixture's bytes are no real weights
-    values = json.loads((bundle / "bundle.json").read_text())
-    values["files"] = [file for file in values["files"] if file["format"] == "torchscript"]
-    (bundle / "bundle.json").write_text(json.dumps(values))
+    manifest = Bundle.open(bundle, check=False).manifest
+    write_manifest(bundle, replace(manifest, files=tuple(file for file in manifest.files if file.format == "torchscript")))
     result = runner.invoke(cli.app, ["inspect", str(bundle)])
     assert result.exit_code == 0, result.stderr
     assert "Not part of the bundle: embedding.onnx, notes.txt" in result.stdout

@@ -152,3 +152,107 @@ def test_killed_between_two_renames_the_old_bundle_is_named(bundle: Path) -> Non
     bundle.rename(bundle.parent / ".bundle.0a1b2c3d.old")
     with pytest.raises(BundleError, match=r"left the old bundle at .*\.bundle\.0a1b2c3d\.old: rename it back"):
         Bundle.open(bundle)
+
+
+def test_an_edited_bundle_can_be_replaced(bundle: Path, make_bundle: MakeBundle) -> None:
+    source = bundle / "bundle.json"
+    source.write_text(source.read_text().replace("0.5", "0.6"))
+    with pytest.raises(BundleError, match="edited"):
+        Bundle.open(bundle)
+    make_bundle(bundle, b"new", overwrite=True)
+    assert Bundle.open(bundle).read("gnn", "torchscript") == b"newgnn.pt"
+
+
+def fill(temporary: Path, bundle: Path) -> None:
+    shutil.copytree(bundle, temporary, dirs_exist_ok=True)
+
+
+def test_a_file_that_appears_meanwhile_survives(bundle: Path) -> None:
+    with pytest.raises(BundleError, match=r"not the bundle's \(notes\.txt\)"), staged(bundle, overwrite=True) as temporary:
+        fill(temporary, bundle)
+        (bundle / "notes.txt").write_text("mine")
+    assert (bundle / "notes.txt").read_text() == "mine"
+    assert is_old(bundle)
+    assert names(bundle.parent) == ["bundle"]
+
+
+@pytest.mark.parametrize("empty", [False, True], ids=["nothing there", "empty folder there"])
+def test_a_folder_that_fills_meanwhile_survives(tmp_path: Path, bundle: Path, empty: bool) -> None:
+    target = tmp_path / "new"
+    if empty:
+        target.mkdir()
+    with pytest.raises(BundleError, match="holds no bundle"), staged(target, overwrite=True) as temporary:
+        fill(temporary, bundle)
+        target.mkdir(exist_ok=True)
+        (target / "chapter").write_text("years of work")
+    assert (target / "chapter").read_text() == "years of work"
+    assert names(tmp_path) == ["bundle", "new"]
+
+
+def test_a_bundle_that_appears_meanwhile_is_replaced_only_when_asked(tmp_path: Path, make_bundle: MakeBundle) -> None:
+    with pytest.raises(BundleError, match="--overwrite"), staged(tmp_path / "bundle") as temporary:
+        make_bundle(tmp_path / "bundle")
+        fill(temporary, tmp_path / "bundle")
+    assert is_old(tmp_path / "bundle")
+    assert names(tmp_path) == ["bundle"]
+
+
+@pytest.mark.parametrize("link", [False, True], ids=["file", "link"])
+def test_a_file_or_link_that_takes_the_place_survives(tmp_path: Path, bundle: Path, link: bool) -> None:
+    target = tmp_path / "new"
+    with pytest.raises(BundleError, match="found a file"), staged(target, overwrite=True) as temporary:
+        fill(temporary, bundle)
+        target.symlink_to(bundle) if link else target.write_text("mine")
+    assert target.is_symlink() == link
+    assert is_old(bundle)
+    assert names(tmp_path) == ["bundle", "new"]
+
+
+def late(monkeypatch: pytest.MonkeyPatch, which: int, change: Callable[[], object]) -> None:
+    """Let something happen right before a rename: after the last question whether the folder may be replaced."""
+    rename, calls = os.rename, []
+
+    def changing(source: Path, target: Path) -> None:
+        calls.append(source)
+        if len(calls) == which:
+            change()
+        rename(source, target)
+
+    monkeypatch.setattr(staging.os, "rename", changing)
+
+
+LATE: dict[str, Callable[[Path], object]] = {
+    "new file": lambda bundle: (bundle / "notes.txt").write_text("mine"),
+    "new folder": lambda bundle: (bundle / "notes").mkdir(),
+    "other content": lambda bundle: (bundle / "gnn.pt").write_text("mine"),
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_a_change_after_the_last_question_survives(
+    bundle: Path, make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    before = staging._held(bundle)
+    late(monkeypatch, 1, lambda: LATE[name](bundle))
+    with pytest.raises(BundleError, match="was changed while it was being replaced"):
+        make_bundle(bundle, b"new", overwrite=True)
+    assert names(bundle.parent) == ["bundle"]
+    changed = staging._held(bundle)
+    assert changed != before
+    assert changed.keys() >= before.keys()
+
+
+def test_both_survive_if_another_folder_takes_the_place(
+    bundle: Path, make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def take() -> None:
+        bundle.mkdir()
+        (bundle / "chapter").write_text("years of work")
+
+    late(monkeypatch, 2, take)
+    with pytest.raises(BundleError, match=r"What was there is now at .*\.old\."):
+        make_bundle(bundle, b"new", overwrite=True)
+    assert (bundle / "chapter").read_text() == "years of work"
+    old, now = sorted(bundle.parent.iterdir())
+    assert now == bundle
+    assert is_old(old)

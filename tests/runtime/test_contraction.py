@@ -73,3 +73,19 @@ def test_bad_weights_are_refused(weight, word) -> None:
 def test_infinite_logits_are_just_large() -> None:
     edges = np.array([[0, 1, 0], [1, 2, 2]])
     assert edge_contraction(edges, np.array([np.inf, np.inf, -np.inf]), 3).tolist() in ([0, 0, 1], [0, 1, 1])
+
+
+def test_work_grows_with_the_edges_not_with_their_square(rng) -> None:
+    """Everything positive is one cluster that grows by one hit at a time: the case in which careless merging is quadratic."""
+    import time
+
+    edge_contraction(np.array([[0], [1]]), np.ones(1), 2)  # compile
+    seconds = []
+    for hits in (2_000, 16_000):
+        edges, weight, best = rng.integers(0, hits, (2, 10 * hits)), rng.uniform(0.1, 3.0, 10 * hits), np.inf
+        for _ in range(3):
+            began = time.perf_counter()
+            assert len(np.unique(edge_contraction(edges, weight, hits))) < 20
+            best = min(best, time.perf_counter() - began)
+        seconds.append(best)
+    assert seconds[1] < 30 * max(seconds[0], 0.005)  # 8 times the edges; quadratic would be 64 times

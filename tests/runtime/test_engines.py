@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -5,8 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from trkx.bundle import Bundle
+from trkx.bundle import Bundle, file_entry, write_manifest
 from trkx.errors import BundleError, MissingExtraError, SpecError
+from trkx.identity import SPEC_KEY, require_same
 from trkx.runtime.engines import ENGINES, open_engine
 from trkx.runtime.events.event import Event
 from trkx.runtime.pipeline import Pipeline
@@ -86,6 +88,45 @@ def test_an_edited_file_is_refused(name, file, tiny_bundle, tmp_path):
     (copy / file).write_bytes(data)
     with pytest.raises(BundleError, match=rf"{file} has SHA-256 .* edited or corrupted"):
         Pipeline.open(copy, name)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_edited_manifest_is_refused(name, tiny_bundle, tmp_path):
+    copy = shutil.copytree(tiny_bundle, tmp_path / "copy")
+    text = (copy / "bundle.json").read_text()
+    assert text.count('"gnn": 0.4') == 1
+    (copy / "bundle.json").write_text(text.replace('"gnn": 0.4', '"gnn": 0.6'))
+    with pytest.raises(BundleError, match=r"bundle\.json: .*edited"):
+        Pipeline.open(copy, name)
+
+
+@pytest.mark.parametrize("name, file", [("onnxruntime", "embedding.onnx"), ("eager", "weights.safetensors")])
+def test_files_made_for_another_spec_are_refused(name, file, tiny_bundle, tmp_path):
+    copy = shutil.copytree(tiny_bundle, tmp_path / "copy")
+    manifest = Bundle.open(copy).manifest
+    features = (dataclasses.replace(manifest.spec.features[0], scale=1.0), *manifest.spec.features[1:])
+    write_manifest(copy, dataclasses.replace(manifest, spec=dataclasses.replace(manifest.spec, features=features)))
+    with pytest.raises(BundleError, match=rf"{file}: .*features\[0\]\.scale is 1000\.0 in the file and 1\.0 in bundle\.json"):
+        Pipeline.open(copy, name)
+
+
+def test_onnx_files_in_each_others_place_are_refused(tiny_bundle, tmp_path):
+    copy = shutil.copytree(tiny_bundle, tmp_path / "copy")
+    shutil.copy(copy / "gnn.onnx", copy / "filter.onnx")
+    manifest = Bundle.open(copy, check=False).manifest
+    files = [file_entry(copy, file.path, file.stage, file.format) for file in manifest.files]
+    write_manifest(copy, dataclasses.replace(manifest, files=tuple(files)))
+    with pytest.raises(BundleError, match=r"filter\.onnx: expected the network of stage filter, found stage 'gnn'"):
+        Pipeline.open(copy)
+
+
+METADATA = [("{", "can't be read"), ("[]", "can't be read"), ('{"name": "x"}', "missing key"), (None, "found none")]
+
+
+@pytest.mark.parametrize("text, message", METADATA)
+def test_metadata_that_says_nothing(text, message, tiny_bundle):
+    with pytest.raises(BundleError, match=rf"gnn\.onnx: .*{message}.*Export the bundle again"):
+        require_same({} if text is None else {SPEC_KEY: text}, Bundle.open(tiny_bundle).spec, "gnn.onnx")
 
 
 @pytest.mark.parametrize("name", ENGINES)

@@ -80,6 +80,31 @@ def test_same_event_in_two_folders(tmp_path: Path) -> None:
         open_events([tmp_path / "a", tmp_path / "b"])
 
 
+@pytest.mark.parametrize("digits", ["9223372036854775808", "99999999999999999999"])
+def test_an_event_id_beyond_int64(tmp_path: Path, digits: str) -> None:
+    path = tmp_path / f"event{digits}-hits.csv"
+    path.write_text(HITS)
+    for given in (tmp_path, path):
+        with pytest.raises(InputError, match=rf"event ids must be at most 9223372036854775807 .*found {digits}"):
+            open_events(given)
+    path.rename(tmp_path / f"event{2**63 - 1}-hits.csv")
+    assert read_event(tmp_path).event_id == 2**63 - 1
+
+
+def test_two_spellings_of_one_number(tmp_path: Path) -> None:
+    long = csv(tmp_path, 1)
+    (tmp_path / "event1-truth.csv").write_text("hit_id,particle_id\n1,4\n")
+    assert read_event(tmp_path).truth is not None  # nothing is dropped
+    short = tmp_path / "event1-hits.csv"
+    short.write_text(HITS)
+    for given in (tmp_path, short, long):
+        with pytest.raises(InputError, match=r"event000000001-hits\.csv and event1-hits\.csv are both event 1"):
+            open_events(given)
+    short.unlink()
+    (tmp_path / "event000000001-hits.csv.gz").write_bytes(b"")
+    assert open_events(tmp_path)[0].files["hits"] == long  # the packed copy beside it has the same name
+
+
 def test_one_event_wanted(tmp_path: Path) -> None:
     csv(tmp_path, 1)
     csv(tmp_path, 2)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trkx.errors import InputError
+from trkx.errors import InputError, TrkxWarning
 from trkx.runtime.events import open_events, read_event
 
 HITS = "hit_id,x,y,z,volume_id,layer_id,module_id\n5,1,2,3.5,7,2,1\n9,-1,0,4,8,4,2\n7,0,1,-1,8,4,3\n"
@@ -61,7 +61,7 @@ def test_hits_alone_and_other_spellings(tmp_path: Path) -> None:
 
 def test_one_hit_and_no_hits(tmp_path: Path) -> None:
     assert len(read_event(put(tmp_path, hits="hit_id,x,y,z\n1,1,2,3\n"))) == 1
-    put(tmp_path, hits="hit_id,x,y,z\n", cells="hit_id,ch0,ch1,value\n", truth="hit_id,particle_id")
+    put(tmp_path, hits="hit_id,x,y,z\n", cells="hit_id,ch0,ch1,value\n", truth="hit_id,particle_id\n")
     empty = read_event(tmp_path)
     assert len(empty) == 0
     assert empty.position.shape == (0, 3)
@@ -90,6 +90,9 @@ BAD = {
     "truth of another event": ({**FILES, "truth": "hit_id,particle_id\n5,1\n"}, ["truth.csv", "2 hit(s)", "hit_id 9"]),
     "a particle twice": ({**FILES, "particles": PARTICLES + "12,0,0,0,0,0,0,0,1\n"}, ["particles.csv", "12 twice"]),
     "a negative particle": ({**FILES, "particles": PARTICLES + "-3,0,0,0,0,0,0,0,1\n"}, ["particles.csv", "above 0", "-3"]),
+    "a negative hit": ({"hits": "hit_id,x,y,z\n4,1,2,3\n-2,1,2,3\n-5,1,2,4\n"}, ["0 or above", "2 negative", "is -2"]),
+    "a hit of a negative particle": ({**FILES, "truth": TRUTH.replace("9,12", "9,-12")}, ["found -12 at hit_id 9", "for noise"]),
+    "old Mac line ends": ({"hits": "hit_id,x,y,z\r1,1,2,3\r"}, ["hits.csv", "carriage return", "convert the line ends"]),
     "NaN in the cells": ({**FILES, "cells": CELLS + "5,1,1,nan\n"}, ["cell_val", "NaN"]),
 }
 
@@ -101,6 +104,17 @@ def test_bad_files(tmp_path: Path, name: str) -> None:
         read_event(put(tmp_path, **files))
     for word in words:
         assert word in str(error.value)
+
+
+@pytest.mark.parametrize("text, position", [
+    ("hit_id,x,y,z\n1,1,2,34\n2,1,2,34", [[1, 2, 34], [1, 2, 34]]),
+    ("hit_id,x,y,z\r\n1,1,2,3", [[1, 2, 3]]),
+    ("hit_id,x,y,z", []),
+])
+def test_a_file_that_may_be_cut(tmp_path: Path, text: str, position: list[list[float]]) -> None:
+    with pytest.warns(TrkxWarning, match=r"hits\.csv: does not end with a line break: it may be truncated"):
+        event = read_event(put(tmp_path, hits=text))
+    assert event.position.tolist() == position
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "not gzip"])

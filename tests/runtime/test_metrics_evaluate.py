@@ -122,6 +122,7 @@ def test_defaults_are_the_selections():
         ("empty folder", "no tracks and no bundle"),
         ("missing event", "no track file holds event 2"),
         ("other hits", "hit(s) that the event lacks"),
+        ("fewer hits", "tracks of another event"),
     ],
 )
 def test_errors_are_one_message(made, change, words):
@@ -137,6 +138,8 @@ def test_errors_are_one_message(made, change, words):
         events, tracks = events[:1], tracks[:1]
     if change == "other hits":
         tracks = [dataclasses.replace(found, hit_id=found.hit_id + 1) for found in tracks]
+    if change == "fewer hits":
+        tracks = [dataclasses.replace(found, hit_id=found.hit_id[:-1], label=found.label[:-1]) for found in tracks]
     source = folder / "tracks"
     if change == "empty folder":
         source.mkdir()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from truth_events import event_of, tracks_of
 
-from trkx.errors import InputError, SpecError, TrkxError
+from trkx.errors import InputError, SpecError, TrkxError, TrkxWarning
 from trkx.runtime.metrics.binning import AXES, fill
 from trkx.runtime.metrics.intervals import clopper_pearson
 from trkx.runtime.metrics.matching import RULES
@@ -73,7 +73,8 @@ def test_each_cut_cuts(selection, event):
 
 
 def test_a_particle_without_a_row_never_passes():
-    selected = select_particles(event_of([A, A]), np.array([A, B]), np.array([9, 9]), Selection())
+    with pytest.warns(TrkxWarning, match=rf"event 1 \(toy\): 1 of 2 particles with hits are not in .* the first is {B};"):
+        selected = select_particles(event_of([A, A]), np.array([A, B]), np.array([9, 9]), Selection())
     assert selected.mask.tolist() == [True, False]
     assert np.isnan(selected.pt[1])
 

@@ -77,6 +77,14 @@ def test_scales(radius, rng):
     assert 0 < expected.shape[1] < 200 * 199 // 2
 
 
+def test_the_largest_coordinates(rng):
+    points = np.where(rng.random((60, 32)) < 0.5, -1e15, 1e15).astype(np.float32)
+    points[30:] = points[:30] * np.float32(0.9)
+    found = radius_graph(points, 1e15).pairs
+    np.testing.assert_array_equal(found, radius_graph(points, 1e15, backend="brute").pairs)
+    assert found.shape[1] == 30
+
+
 def test_pairs_within_rounding_of_the_radius_follow_the_float64_sum(rng):
     base = sphere(rng, 3000, 8)
     step = sphere(rng, 3000, 8)
@@ -139,6 +147,8 @@ def test_too_many_pairs(backend):
     ({"k_max": 0}, SpecError, "k_max must be at least 1"),
     ({"points": np.zeros((4, 33), np.float32)}, InputError, r"\[4, 33\]"),
     ({"points": np.zeros(4, np.float32)}, InputError, r"\[4\]"),
+    ({"points": np.array([[0.0], [-2e15]], np.float32)}, InputError, r"at most 1e\+15.* found 2e\+15"),
+    ({"radius": 1e26}, InputError, r"at most 1e\+15.* found 1e\+26"),
     ({"points": np.array([[0.0], [np.nan], [np.inf]], np.float32)}, InputError, "2 of 3 points .* point 1"),
 ])
 def test_bad_input(change, error, message):

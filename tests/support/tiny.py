@@ -25,7 +25,7 @@ def tiny_spec(**changes: Any) -> PipelineSpec:
         "features": (
             FeatureSpec("r", SCALES["r"], 0.0, 1.1),
             FeatureSpec("phi", SCALES["phi"], -1.0, 1.0),
-            FeatureSpec("z", SCALES["z"], -3.1, 3.1),
+            FeatureSpec("z", SCALES["z"]),
         ),
         "embedding": EmbeddingSpec(hidden=8, layers=2, dim=4),
         "graph": GraphSpec(radius=0.05),
