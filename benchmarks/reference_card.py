@@ -30,7 +30,7 @@ from trkx.runtime.pipeline import Pipeline
 from trkx.runtime.simulate.make import SimulationSpec, simulate
 from trkx.spec import LabellingSpec
 
-HELD_OUT = ((50, 51, 20), (200, 52, 4))  # pile-up, seed, events
+HELD_OUT = ((50, 51, 20), (200, 52, 2))  # pile-up, seed, events
 COMPONENTS_CUT = 0.95
 """Score above which edges count when connected components take the place of the bundle's labelling."""
 STAGES = {
