@@ -39,6 +39,9 @@ Draw = Callable[[torch.Generator], Tensor]
 WIDTH = {"embedding": {50: 1.57, 200: 0.5}, "filter": {50: 1.57, 200: 0.5}, "gnn": {50: 1.57, 200: 0.4}}
 """Width of the slice in azimuth that a step sees, by stage and pile-up, radians."""
 
+CANDIDATE_CUT = 0.05
+"""Filter score above which edges are trained on; the pipeline's own cut may be higher."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -161,7 +164,7 @@ def graphs(
         start = float(torch.rand(1, generator=generator)) * 2.0 * np.pi
         for number in range(int(2.0 * np.pi / width)):
             part = sample.slice(start + number * width, width)
-            made.append(graph_of(part, candidate_edges(part, embed, select, spec.graph.radius, spec.cuts.filter)))
+            made.append(graph_of(part, candidate_edges(part, embed, select, spec.graph.radius, CANDIDATE_CUT)))
     return made
 
 

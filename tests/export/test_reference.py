@@ -36,14 +36,14 @@ def test_the_bundle_is_whole_and_says_what_it_is(bundle: Path) -> None:
 
 
 def test_it_finds_tracks_in_held_out_events(bundle: Path) -> None:
-    """Three events of mu = 50 that were neither trained on nor used to choose a cut; the card has 20."""
+    """Three events of mu = 50 that no network was trained on. The card measures 20; this guards against something breaking."""
     pipeline, report = Pipeline.open(bundle), Report(Selection())
     for source in open_events([EVENTS]):
         event = source.read()
         report = report.merge(evaluate_event(event, pipeline.run(event, keep_graphs=True), Selection()))
     rates = report.total().rates
-    assert rates["efficiency_double_majority"] > 0.975
-    assert rates["fake_rate"] < 0.009
+    assert rates["efficiency_double_majority"] > 0.965
+    assert rates["fake_rate"] < 0.012
 
 
 def test_every_engine_gives_the_same_labels(bundle: Path) -> None:
