@@ -33,10 +33,11 @@ def _index_add_as_scatter_elements(self, dim: int, index, source, alpha: float =
     if alpha != 1.0:
         updates = op.Mul(updates, op.CastLike(op.Constant(value_float=float(alpha)), updates))
     column = op.Unsqueeze(op.Cast(index, to=INT32.dtype), op.Constant(value_ints=[1]))
-    width = source.shape[1] if source.shape is not None else None
+    known = source.shape[1] if source.shape is not None else None
+    width = known if isinstance(known, int) else 0
     # The index is as large as what is scattered, and ONNX Runtime copies it at 64 bits: scattering a few columns at a time
     # keeps both small beside the messages.
-    starts = range(0, width, COLUMNS) if isinstance(width, int) else ()
+    starts = range(0, width, COLUMNS)
     if len(starts) < 2:
         total = op.ScatterElements(data, op.Expand(column, op.Shape(updates)), updates, axis=0, reduction="add")
         return op.CastLike(total, self) if half else total
