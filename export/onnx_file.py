@@ -153,7 +153,7 @@ def problems_at_the_doors(data: bytes, stage: str, num_features: int, width: int
     """Return what is wrong with a file before it is run; an empty list if nothing is.
 
     Checks opset, IR version, operator domains, external data, names, order, ranks and types of inputs and output,
-    that every scatter has a reduction, and the metadata.
+    that every scatter is a ScatterElements that adds, and the metadata.
     """
     try:
         model = onnx.load_model_from_string(data)
@@ -181,7 +181,7 @@ def problems_at_the_doors(data: bytes, stage: str, num_features: int, width: int
             problems.append(f"{kind} are {'; '.join(map(str, found)) or 'none'}, expected {'; '.join(map(str, expected))}")
     for node in model.graph.node:
         reduction = next((item.s.decode() for item in node.attribute if item.name == "reduction"), "none")
-        if node.op_type in SCATTERS and (node.op_type != "ScatterElements" or reduction == "none"):
+        if node.op_type in SCATTERS and (node.op_type != "ScatterElements" or reduction != "add"):
             problems.append(f"{node.op_type} '{node.name}' has reduction '{reduction}', expected ScatterElements with 'add'")
     held = {item.key: item.value for item in model.metadata_props}
     problems += [f"metadata {key} is not that of this export" for key, value in metadata.items() if held.get(key) != value]

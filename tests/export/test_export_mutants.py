@@ -67,6 +67,13 @@ def drop_reductions(graph: Graph) -> None:
         node.attribute.extend(kept)
 
 
+def largest_instead_of_sum(graph: Graph) -> None:
+    for node in graph.node:
+        for item in node.attribute:
+            if item.name == "reduction":
+                item.s = b"max"
+
+
 def swap_ends(graph: Graph) -> None:
     for node in graph.node:
         for place, name in enumerate(node.input):
@@ -251,6 +258,7 @@ DOORS = [
     (freeze_edges, "edge_index INT64 [2, 7]"),
     (drop_rank, "outputs are output FLOAT [num_edges], expected output FLOAT [num_edges, 1]"),
     (drop_reductions, "reduction 'none', expected ScatterElements with 'add'"),
+    (largest_instead_of_sum, "reduction 'max', expected ScatterElements with 'add'"),
 ]
 
 

@@ -46,6 +46,29 @@ def test_small_guards_and_half_sums_survive() -> None:
     assert found[edge_to_first, 0] == pytest.approx(2 * 15.0 + 1.4142, rel=1e-3)  # without the guard: 31, not 31.41
 
 
+class _Wide(torch.nn.Module):
+    """Sums 30 columns, more than one ScatterElements adds up, and tells every column apart."""
+
+    def forward(self, x: torch.Tensor, edge_index: torch.Tensor) -> torch.Tensor:
+        messages = torch.index_select(x, 0, edge_index[0]).repeat(1, 10) * torch.arange(1.0, 31.0)
+        total = x.new_zeros((x.shape[0], 30)).index_add(0, edge_index[1], messages)
+        return torch.index_select((total * torch.arange(30.0, 0.0, -1.0) ** 2).sum(1, keepdim=True), 0, edge_index[1])
+
+
+@pytest.mark.parametrize("edges", [EDGES, EDGES[:, :1], EDGES[:, :0]], ids=["repeated", "one", "none"])
+def test_wide_sums_are_added_a_few_columns_at_a_time(edges: np.ndarray) -> None:
+    network = _Wide().eval()
+    model = onnx_model("gnn", network, 3)
+    scatters = [node for node in model.graph.node if node.op_type == "ScatterElements"]
+    assert len(scatters) == 3
+    found = run_onnx("gnn", model.SerializeToString())(Case("", X, edges))
+    np.testing.assert_allclose(found, network(torch.tensor(X), torch.tensor(edges)).numpy(), rtol=1e-5)
+    if edges is EDGES:  # a single one that keeps only the last message is enough to be wrong
+        del scatters[1].attribute[:]
+        wrong = run_onnx("gnn", model.SerializeToString())(Case("", X, edges))
+        assert np.abs(wrong - found).max() > 1.0
+
+
 def test_targets_are_known_by_name() -> None:
     assert lowering_of("ort-cpu").reduced == ("ScatterElements",)
     with pytest.raises(ExportError, match=r"unknown target 'ort-gpu'.*Did you mean"):
