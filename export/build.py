@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,22 +13,28 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import nn
 
-from trkx.bundle import STAGES, Bundle, FileEntry, Manifest, Stage, file_entry, staged, write_manifest
+from trkx.bundle import STAGES, Bundle, FileEntry, Manifest, file_entry, staged, write_manifest
 from trkx.errors import ExportError
 from trkx.export.card import model_card
-from trkx.export.check import CheckRow, Expectation, check_file, expectations, oracle_of
+from trkx.export.check import CheckRow, Expectation, expectations, oracle_of
 from trkx.export.door import WEIGHTS, check_features, check_weights
 from trkx.export.metadata import onnx_metadata, provenance, weights_metadata
-from trkx.export.onnx_file import OPSET, onnx_bytes, onnx_model, problems_at_the_doors
+from trkx.export.onnx_file import problems_at_the_doors
 from trkx.export.pipeline_folder import CARD, Source, load_network
-from trkx.export.simplify import simplified
-from trkx.export.torchscript_file import torchscript_bytes
+from trkx.export.stage_files import files_a_stage, require_targets, write_stage
+from trkx.export.validation.report import Row
+from trkx.export.validation.surroundings import lint_rows
+from trkx.export.validation.validate import checks_of_export, files_of
 from trkx.export.zoo import Embed, cases
 from trkx.runtime.events.event import Event
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is done next, steps done, steps in all)."""
-STEPS = 2 * len(STAGES) + 3
+
+
+def steps_of(targets: Sequence[str] = ()) -> int:
+    """Return how many steps an export has: reading, float64, each stage written, each file checked, lint, decisions, card."""
+    return len(STAGES) * (1 + files_a_stage(targets)) + 5
 
 
 @dataclass(frozen=True)
@@ -41,11 +47,12 @@ class FileReport:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export wrote, and every comparison that it made."""
+    """What an export wrote, every comparison that it made, and what it could not compare here."""
 
     target: Path
     files: tuple[FileReport, ...]
     rows: tuple[CheckRow, ...]
+    not_checked: tuple[str, ...]
 
 
 def export_models(
@@ -53,7 +60,8 @@ def export_models(
     target: Path,
     event: Event,
     overwrite: bool = False,
-    lowering: str = "ort-cpu",
+    targets: Sequence[str] = (),
+    lowering: str | None = None,
     progress: Progress | None = None,
 ) -> ExportReport:
     """Write a bundle: each network as ONNX and as TorchScript, the weights, the model card, `bundle.json`.
@@ -66,7 +74,8 @@ def export_models(
         target: the bundle folder.
         event: hits to check with.
         overwrite: replace a bundle that is there.
-        lowering: a key of `trkx.export.lowering.LOWERINGS`: how aggregation is written in ONNX.
+        targets: keys of `trkx.export.targets.TARGETS` that get files of their own beside those that every bundle has.
+        lowering: how the ONNX files sum over edges, a key of `trkx.export.lowerings.table.LOWERINGS`; None for each target's own.
         progress: told what is done.
 
     Raises:
@@ -74,11 +83,12 @@ def export_models(
         ExportError: a file is not right; the message names file, graph and error. What was at `target` is untouched.
         BundleError: `target` can't be written or holds something else.
     """
-    steps = iter(range(STEPS))
+    require_targets(targets, lowering)
+    steps = iter(range(steps_of(targets)))
 
     def tell(what: str) -> None:
         if progress is not None:
-            progress(what, next(steps), STEPS)
+            progress(what, next(steps), steps_of(targets))
 
     with staged(target, overwrite) as folder:
         tell("reading checkpoints")
@@ -90,18 +100,19 @@ def export_models(
         entries = []
         for stage in STAGES:
             tell(f"writing {stage}")
-            entries += write_stage(folder, source, stage, networks[stage], expected[stage], lowering)
+            entries += write_stage(folder, source, stage, networks[stage], expected[stage], targets, lowering)
         (folder / WEIGHTS).write_bytes(save(_tensors(networks), weights_metadata(source.spec)))
         entries.append(file_entry(folder, WEIGHTS, "all", "safetensors"))
-        manifest = Manifest(source.spec.name, source.spec, tuple(entries), provenance(source.checkpoints, {"lowering": lowering}))
+        options = {"targets": list(targets), "lowering": lowering}
+        manifest = Manifest(source.spec.name, source.spec, tuple(entries), provenance(source.checkpoints, options))
         write_manifest(folder, manifest)
-        rows = check_bundle(Bundle.open(folder), source, expected, event, tell)
+        rows, not_checked = check_bundle(Bundle.open(folder), source, networks, expected, event, tell)
         refuse(rows, target)
         tell("model card")
         (folder / CARD).write_text(model_card(source, entries, rows, manifest.provenance), encoding="utf-8")
         entries.append(file_entry(folder, CARD, "all", "card"))
-        write_manifest(folder, replace(manifest, files=tuple(entries), validation=_validation(rows, event)))
-    return ExportReport(target, tuple(_file_report(entry, rows) for entry in entries), tuple(rows))
+        write_manifest(folder, replace(manifest, files=tuple(entries), validation=_validation(rows, not_checked, event)))
+    return ExportReport(target, tuple(_file_report(entry, rows) for entry in entries), tuple(rows), tuple(not_checked))
 
 
 def embedder(network: nn.Module) -> Embed:
@@ -115,41 +126,43 @@ def embedder(network: nn.Module) -> Embed:
     return embed
 
 
-def write_stage(
-    folder: Path, source: Source, stage: str, network: nn.Module, expected: Sequence[Expectation], lowering: str
-) -> list[FileEntry]:
-    """Write one network as ONNX and as TorchScript, and return the entries of the two files."""
-    width, name = len(source.spec.features), cast(Stage, stage)
-    result = simplified(stage, onnx_model(stage, network, width, lowering), expected)
-    (folder / f"{stage}.onnx").write_bytes(onnx_bytes(result.model, onnx_metadata(source.spec, stage)))
-    (folder / f"{stage}.pt").write_bytes(torchscript_bytes(stage, network, width))
-    return [
-        file_entry(folder, f"{stage}.onnx", name, "onnx", opset=OPSET, note=result.note),
-        file_entry(folder, f"{stage}.pt", name, "torchscript"),
-    ]
-
-
 def check_bundle(
     bundle: Bundle,
     source: Source,
+    networks: Mapping[str, nn.Module],
     expected: Mapping[str, Sequence[Expectation]],
     event: Event,
     tell: Callable[[str], None] = lambda what: None,
-) -> list[CheckRow]:
-    """Read every file of a bundle back and compare it with what its source says; nothing is raised for a mismatch."""
+) -> tuple[list[CheckRow], list[str]]:
+    """Read every file of a bundle back and compare it with what its source says; nothing is raised for a mismatch.
+
+    Features, weights, doors and lint first; then, if all files can be read, what `trkx.export.validation.validate` checks of an
+    export: graphs, invariance, repeatability, decisions.
+
+    Returns:
+        Every comparison, and what could not be compared here, in words.
+    """
     rows = check_features(source.spec, bundle.spec, event)
     rows += check_weights(bundle.read("all", "safetensors"), {s: load_network(source, s).state_dict() for s in STAGES})
-    for stage in STAGES:
-        tell(f"checking {stage}")
-        width = source.spec.embedding.dim if stage == "embedding" else 1
-        for format in ("onnx", "torchscript"):
-            data, name = bundle.read(stage, format), bundle.entry(stage, format).path
-            if format == "onnx":
-                metadata = onnx_metadata(source.spec, stage)
-                problems = problems_at_the_doors(data, stage, len(source.spec.features), width, metadata)
-                rows += [CheckRow(name, stage, "doors", float("nan"), 0.0, False, problem) for problem in problems]
-            rows += check_file(name, stage, data, format, expected[stage])
-    return rows
+    files, lost = files_of(bundle, networks)
+    for file in files:
+        if file.format == "onnx":
+            metadata = onnx_metadata(source.spec, file.stage, file.target)
+            problems = problems_at_the_doors(file.data, file.stage, file.num_features, file.width, metadata, file.target)
+            rows += [CheckRow(file.path, file.stage, "doors", float("nan"), 0.0, False, problem) for problem in problems]
+    tell("lint")
+    linted = lint_rows(bundle.path)
+    checked = checks_of_export(files, source.spec, event, expected, tell)
+    found = [*lost, *linted, *checked.rows]
+    missing = dict.fromkeys(f"{row.engine or row.file}: {row.detail}" for row in found if row.status == "not checked")
+    return rows + [_check_row(row) for row in found if row.status != "not checked"], list(missing)
+
+
+def _check_row(row: Row) -> CheckRow:
+    name = row.case if row.group in ("graphs", "lint") else f"{row.group}: {row.case}"
+    difference = float("nan") if row.difference is None else row.difference
+    passed = row.status == "passed"
+    return CheckRow(row.file, row.stage, name, difference, row.tolerance or 0.0, passed, "" if passed else row.detail, row.engine)
 
 
 def refuse_blind(expected: Mapping[str, Sequence[Expectation]]) -> None:
@@ -174,10 +187,18 @@ def _tensors(networks: Mapping[str, nn.Module]) -> dict[str, torch.Tensor]:
     return {f"{stage}.{key}": value.contiguous() for stage, state in states.items() for key, value in state.items()}
 
 
-def _validation(rows: Sequence[CheckRow], event: Event) -> dict[str, Any]:
-    checks = [{key: value for key, value in asdict(row).items() if key not in ("problem", "passed")} for row in rows]
+def _validation(rows: Sequence[CheckRow], not_checked: Sequence[str], event: Event) -> dict[str, Any]:
+    checks = [
+        {
+            key: None if value != value else value  # NaN, where there was nothing to compare
+            for key, value in asdict(row).items()
+            if key not in ("problem", "passed") and value != ""
+        }
+        for row in rows
+    ]
     return {
         "reference": "float64 network in PyTorch",
+        "not_checked": list(not_checked),
         "event": Path(event.source).name if event.source else f"event {event.event_id}",
         "passed": all(row.passed for row in rows),
         "checks": checks,
@@ -185,4 +206,5 @@ def _validation(rows: Sequence[CheckRow], event: Event) -> dict[str, Any]:
 
 
 def _file_report(entry: FileEntry, rows: Sequence[CheckRow]) -> FileReport:
-    return FileReport(entry, max((row for row in rows if row.file == entry.path), key=lambda row: row.difference, default=None))
+    own = [row for row in rows if row.file == entry.path and row.difference == row.difference]  # not NaN
+    return FileReport(entry, max(own, key=lambda row: row.difference, default=None))

@@ -44,11 +44,11 @@ def _exported(files: Sequence[FileEntry], rows: Sequence[CheckRow], provenance: 
         f"Exported {provenance['created']} with {versions}.",
         "Each file was compared with the float64 network before the bundle was put in place:",
         "",
-        "| file | bytes | graphs | largest difference | on graph |",
+        "| file | bytes | comparisons | largest difference | on graph |",
         "|---|---|---|---|---|",
     ]
     for entry in files:
-        own = [row for row in rows if row.file == entry.path]
+        own = [row for row in rows if row.file == entry.path and row.difference == row.difference]  # not NaN
         worst = max(own, key=lambda row: row.difference, default=None)
         if worst is not None:
             lines.append(f"| {entry.path} | {entry.bytes} | {len(own)} | {worst.difference:.2g} | {worst.graph} |")

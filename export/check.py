@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -14,17 +17,12 @@ from torch import nn
 
 from trkx.errors import ExportError
 from trkx.export.torchscript_file import load_torchscript, problems_in_torchscript
+from trkx.export.validation.bounds import SAMPLES, exact_and_moves, tolerance_from
 from trkx.export.zoo import Case
 
 Float64 = NDArray[np.float64]
 Run = Callable[[Case], NDArray[np.generic]]
 
-NOISE_FACTOR = 16.0
-"""Tolerance over measured float32 rounding. See `expectations`."""
-NOISE_FLOOR = 16.0
-"""Least tolerance, in units of float32's epsilon times the largest output (or 1)."""
-PERTURBATIONS = 4
-"""How often the float64 network is run with inputs moved by one float32 rounding."""
 BLIND = 0.02
 """A tolerance above this fraction of the largest output (or 1) could hide a fault; so wide, an output proves nothing."""
 SEEING = 0.9
@@ -36,7 +34,8 @@ class CheckRow:
     """One comparison.
 
     difference: largest absolute difference, NaN if there is nothing to compare. tolerance: of that same output. If outputs
-    are beyond their tolerance, both are of the one that is farthest beyond. problem: "" if passed.
+    are beyond their tolerance, both are of the one that is farthest beyond. problem: "" if passed. engine: that
+    ran it, "" if none did.
     """
 
     file: str
@@ -46,18 +45,21 @@ class CheckRow:
     tolerance: float
     passed: bool
     problem: str = ""
+    engine: str = ""
 
     def __str__(self) -> str:
-        return f"{self.file}, graph '{self.graph}': {self.problem or 'passed'}"
+        where = ", ".join(filter(None, (self.file, self.engine, f"graph '{self.graph}'")))
+        return f"{where}: {self.problem or 'passed'}"
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a network says of a graph: output, float64 [rows, D], and by how much float32 may differ, [rows, D]."""
+    """What a network says of a graph: output, float64 [rows, D], by how much float32 may differ, [rows, D], and who says so."""
 
     case: Case
     output: Float64
     tolerance: Float64
+    source: str = "the float64 network"
 
     @property
     def problem(self) -> str:
@@ -75,9 +77,10 @@ def _size(output: Float64) -> float:
     return max(1.0, float(np.abs(output).max(initial=0.0)))
 
 
-def _inputs(stage: str, case: Case, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
-    x = torch.tensor(case.x, dtype=dtype)
-    return (x,) if stage == "embedding" else (x, torch.tensor(case.edge_index))
+def inputs_of(stage: str, case: Case, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+    """Return a graph as what a network of that stage is called with: contiguous, which AOTInductor takes for granted."""
+    x = torch.tensor(np.ascontiguousarray(case.x), dtype=dtype)
+    return (x,) if stage == "embedding" else (x, torch.tensor(np.ascontiguousarray(case.edge_index)))
 
 
 def oracle_of(network: nn.Module) -> nn.Module:
@@ -86,37 +89,27 @@ def oracle_of(network: nn.Module) -> nn.Module:
 
 
 def expectations(stage: str, network: nn.Module, cases: Sequence[Case]) -> list[Expectation]:
-    """Return what the float64 network says of each graph, with a tolerance measured for each output.
+    """Return what the float64 network says of each graph, and by how much float32 may differ, output by output.
 
-    What float32 rounding does is sampled: float32 torch with edges in the given and in reverse order (other sums, other
-    rounding), and the float64 network with inputs moved at random by one float32 epsilon. The tolerance of an output is
-    NOISE_FACTOR times the largest of these moves of its own, or of the graph's median output, but at least NOISE_FLOOR
-    epsilons of the largest output. So it grows with magnitudes, degrees and depth, and for two hits at nearly the same
-    place, whose direction is ill-defined; a right file is another float32 rounding of the same sums. Measured on the
-    reference networks (torch 2.13, ONNX Runtime 1.32, 16 graphs): no output of a right file uses more than 0.31 of it.
+    The tolerance is what `trkx.export.validation.bounds` makes of the rounding bounds of the network's own operators. It
+    replaces one that was measured as float32 noise: that one had to move the inputs as well, went blind where all hits are
+    alike, and was up to 100 times wider for two hits at nearly the same place.
 
     Args:
         stage: "embedding" (whose result does not depend on edges), "filter" or "gnn".
         network: the float32 network in eval mode.
         cases: the graphs.
     """
-    oracle, found = oracle_of(network), []
-    eps, rng = float(np.finfo(np.float32).eps), np.random.default_rng(0)
-    with torch.no_grad():
-        for case in cases:
-            exact: Float64 = oracle(*_inputs(stage, case, torch.float64)).numpy()
-            turned = Case(case.name, case.x, case.edge_index[:, ::-1].copy())
-            again = network(*_inputs(stage, turned, torch.float32)).numpy()
-            samples = [network(*_inputs(stage, case, torch.float32)).numpy(), again if stage == "embedding" else again[::-1]]
-            for _ in range(PERTURBATIONS):
-                x, *edges = _inputs(stage, case, torch.float64)
-                step = torch.tensor(rng.choice([-eps, eps], case.x.shape))
-                samples.append(oracle(x * (1.0 + step), *edges).numpy())
-            noise = np.max([np.abs(sample - exact) for sample in samples], axis=0)
-            typical = float(np.median(noise)) if noise.size else 0.0
-            tolerance = NOISE_FACTOR * np.maximum(noise, typical)
-            found.append(Expectation(case, exact, np.maximum(tolerance, NOISE_FLOOR * eps * _size(exact))))
-    return found
+    oracle = oracle_of(network)
+    return [expectation_of(case, partial(oracle, *inputs_of(stage, case, torch.float64))) for case in cases]
+
+
+def expectation_of(
+    case: Case, run: Callable[[], torch.Tensor], samples: int = SAMPLES, source: str = Expectation.source
+) -> Expectation:
+    """Return the expectation of one graph; `run` gives the float64 output, see `trkx.export.validation.bounds`."""
+    exact, moves = exact_and_moves(run, samples)
+    return Expectation(case, exact, tolerance_from(exact, moves, samples), source)
 
 
 def run_onnx(stage: str, data: bytes) -> Run:
@@ -138,7 +131,7 @@ def run_torchscript(stage: str, data: bytes) -> Run:
     module = load_torchscript(data)
 
     def run(case: Case) -> NDArray[np.generic]:
-        inputs = _inputs(stage, case, torch.float32)
+        inputs = inputs_of(stage, case, torch.float32)
         kept = [value.clone() for value in inputs]
         with torch.no_grad():
             output = module(*inputs)
@@ -158,7 +151,21 @@ def run_torchscript(stage: str, data: bytes) -> Run:
     return run
 
 
-RUNNERS: Mapping[str, Callable[[str, bytes], Run]] = {"onnx": run_onnx, "torchscript": run_torchscript}
+def run_aoti(stage: str, data: bytes) -> Run:
+    """Return a function that runs an AOTInductor package on the CPU. Loading it runs machine code: know where it comes from."""
+    with tempfile.TemporaryDirectory(prefix="trkx-aoti-") as folder:
+        path = Path(folder) / "model.pt2"
+        path.write_bytes(data)
+        package = torch._inductor.aoti_load_package(str(path))
+
+    def run(case: Case) -> NDArray[np.generic]:
+        with torch.no_grad():
+            return np.asarray(package(*inputs_of(stage, case, torch.float32)).numpy())
+
+    return run
+
+
+RUNNERS: Mapping[str, Callable[[str, bytes], Run]] = {"onnx": run_onnx, "torchscript": run_torchscript, "aoti": run_aoti}
 
 
 def compared(expectation: Expectation, found: NDArray[np.generic]) -> tuple[float, float, str]:
@@ -174,10 +181,11 @@ def compared(expectation: Expectation, found: NDArray[np.generic]) -> tuple[floa
     if found.size == 0:
         return 0.0, 0.0, expectation.problem
     distance = np.abs(found.astype(np.float64) - expected)
-    worst = np.unravel_index((distance / allowed).argmax(), distance.shape)
+    with np.errstate(invalid="ignore"):  # infinity over infinity, where the network itself overflows
+        worst = np.unravel_index((distance / allowed).argmax(), distance.shape)
     if distance[worst] > allowed[worst]:
         beyond, there, limit = int((distance > allowed).sum()), float(distance[worst]), float(allowed[worst])
-        problem = f"{beyond} of {found.size} outputs differ from the float64 network, row {worst[0]} by {there:.3g}"
+        problem = f"{beyond} of {found.size} outputs differ from {expectation.source}, row {worst[0]} by {there:.3g}"
         return there, limit, f"{problem}, where at most {limit:.2g} is rounding"
     largest = np.unravel_index(distance.argmax(), distance.shape)
     return float(distance[largest]), float(allowed[largest]), expectation.problem

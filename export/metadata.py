@@ -12,19 +12,20 @@ from typing import Any
 
 from trkx import __version__
 from trkx.errors import ExportError
-from trkx.identity import PREFIX, SPEC_KEY, STAGE_KEY, spec_json
+from trkx.identity import PREFIX, SPEC_KEY, STAGE_KEY, TARGET_KEY, spec_json
 from trkx.manifest import SCHEMA
 from trkx.spec import PipelineSpec
 
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "onnxruntime-gpu", "numpy", "safetensors")
 
 
-def onnx_metadata(spec: PipelineSpec, stage: str) -> dict[str, str]:
+def onnx_metadata(spec: PipelineSpec, stage: str, target: str = "ort-cpu") -> dict[str, str]:
     """Return the metadata_props of one stage's ONNX file, so that a file without its bundle still says what it is."""
     return {
         PREFIX + "schema": str(SCHEMA),
         SPEC_KEY: spec_json(spec),
         STAGE_KEY: stage,
+        TARGET_KEY: target,
         PREFIX + "version": __version__,
     }
 

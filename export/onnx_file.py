@@ -14,11 +14,13 @@ from torch import nn
 
 from trkx.errors import ExportError
 from trkx.export.folding import folded
-from trkx.export.lowering import lowering_of
+from trkx.export.lowerings.lower import lowered
+from trkx.export.lowerings.table import lowering_of
+from trkx.export.onnx_graph import SCATTERS, reduction_of
+from trkx.export.targets import target_of
+from trkx.export.translation import translations
 
-OPSET = 18
 NEWEST_IR = 10
-SCATTERS = ("Scatter", "ScatterElements", "ScatterND")
 
 
 @dataclass(frozen=True)
@@ -65,26 +67,30 @@ def _quiet_exporter() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def onnx_model(stage: str, network: nn.Module, num_features: int, target: str = "ort-cpu") -> onnx.ModelProto:
-    """Return the ONNX model of one network, with the target's aggregation and named axes.
+def onnx_model(
+    stage: str, network: nn.Module, num_features: int, target: str = "ort-cpu", lowering: str | None = None
+) -> onnx.ModelProto:
+    """Return the ONNX model of one network, with the target's opset, its sums over edges, and named axes.
 
     Args:
         stage: "embedding", "filter" or "gnn".
         network: float32 module in eval mode.
         num_features: columns of x.
-        target: a key of `trkx.export.lowering.LOWERINGS`.
+        target: a key of `trkx.export.targets.TARGETS` whose files are ONNX.
+        lowering: how sums over edges are written, a key of `trkx.export.lowerings.table.LOWERINGS`; None for the target's own.
 
     Raises:
-        ExportError: the network can't be translated, or the file would not have the doors of the contract.
+        ExportError: the network can't be translated, or the target is not right with that lowering.
     """
+    sums, opset = lowering_of(target, lowering), target_of(target).opset
     names = [door.name for door in doors(stage, num_features)[0]]
     inputs = example_inputs(stage, num_features)
     axes = {name: {0 if name == "x" else 1: torch.export.Dim.DYNAMIC} for name in names}
     try:
         with _quiet_exporter(), torch.no_grad():
             program = torch.onnx.export(
-                network, inputs, dynamo=True, dynamic_shapes=axes, opset_version=OPSET, input_names=names,
-                output_names=["output"], custom_translation_table=lowering_of(target).table(), verbose=False,
+                network, inputs, dynamo=True, dynamic_shapes=axes, opset_version=opset, input_names=names,
+                output_names=["output"], custom_translation_table=translations(), verbose=False,
                 external_data=False, optimize=False,
             )
     except ExportError:
@@ -95,7 +101,7 @@ def onnx_model(stage: str, network: nn.Module, num_features: int, target: str = 
         raise ExportError(f"{stage}: torch returned no ONNX program.")
     with _quiet_exporter():
         program.model = folded(program.model)
-    model: onnx.ModelProto = program.model_proto
+    model: onnx.ModelProto = lowered(program.model_proto, sums)[0]
     _name_axes(model)
     _strip_build_paths(model)
     return model
@@ -149,7 +155,9 @@ def _found(value: onnx.ValueInfoProto) -> Door:
     return Door(value.name, onnx.TensorProto.DataType.Name(tensor.elem_type), shape)
 
 
-def problems_at_the_doors(data: bytes, stage: str, num_features: int, width: int, metadata: Mapping[str, str]) -> list[str]:
+def problems_at_the_doors(
+    data: bytes, stage: str, num_features: int, width: int, metadata: Mapping[str, str], target: str = "ort-cpu"
+) -> list[str]:
     """Return what is wrong with a file before it is run; an empty list if nothing is.
 
     Checks opset, IR version, operator domains, external data, names, order, ranks and types of inputs and output,
@@ -165,10 +173,11 @@ def problems_at_the_doors(data: bytes, stage: str, num_features: int, width: int
     except Exception as error:  # so has the checker
         problems.append(f"not a valid ONNX file: {error}")
     opsets = {item.domain: item.version for item in model.opset_import}
-    if model.ir_version > NEWEST_IR:
-        problems.append(f"IR version {model.ir_version}, expected at most {NEWEST_IR}")
-    if opsets.get("", 0) < OPSET:
-        problems.append(f"opset {opsets.get('', 0)}, expected {OPSET} or newer")
+    row = target_of(target)
+    if model.ir_version > row.ir:
+        problems.append(f"IR version {model.ir_version}, expected at most {row.ir}")
+    if opsets.get("", 0) != row.opset:
+        problems.append(f"opset {opsets.get('', 0)}, expected {row.opset}")
     strange = sorted({*opsets, *(node.domain for node in model.graph.node)} - {"", "ai.onnx"})
     if strange or model.functions:
         problems.append(f"operators outside of standard ONNX: {', '.join(strange) or 'local functions'}")
@@ -180,7 +189,7 @@ def problems_at_the_doors(data: bytes, stage: str, num_features: int, width: int
         if found != expected:
             problems.append(f"{kind} are {'; '.join(map(str, found)) or 'none'}, expected {'; '.join(map(str, expected))}")
     for node in model.graph.node:
-        reduction = next((item.s.decode() for item in node.attribute if item.name == "reduction"), "none")
+        reduction = reduction_of(node)
         if node.op_type in SCATTERS and (node.op_type != "ScatterElements" or reduction != "add"):
             problems.append(f"{node.op_type} '{node.name}' has reduction '{reduction}', expected ScatterElements with 'add'")
     held = {item.key: item.value for item in model.metadata_props}

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from trkx.export.check import Expectation, run_onnx
-from trkx.export.onnx_file import SCATTERS
+from trkx.export.onnx_graph import SCATTERS, reduction_of
 
 LARGER, SLACK = 1.05, 4096
 """A simplified model may be larger by this factor and so many bytes (names and split weights), not more."""
@@ -65,7 +65,5 @@ def simplified(stage: str, model: onnx.ModelProto, expected: Sequence[Expectatio
 
 def _scatters(model: onnx.ModelProto) -> collections.Counter[tuple[str, str]]:
     return collections.Counter(
-        (node.op_type, next((item.s.decode() for item in node.attribute if item.name == "reduction"), "none"))
-        for node in model.graph.node
-        if node.op_type in SCATTERS
+        (node.op_type, reduction_of(node)) for node in model.graph.node if node.op_type in SCATTERS
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +36,18 @@ class Case:
     edge_index: Int
 
 
+def feeds_of(case: Case, names: Sequence[str]) -> dict[str, NDArray[np.generic]]:
+    """Return copies of a graph's arrays as inputs of an ONNX file, by position: x, then edge_index.
+
+    Raises:
+        ExportError: the file has another number of inputs.
+    """
+    if not 1 <= len(names) <= 2:
+        raise ExportError(f"expected inputs x and edge_index, found {', '.join(names) or 'none'}; others can't be validated.")
+    arrays: tuple[NDArray[np.generic], ...] = (case.x.copy(), case.edge_index.copy())
+    return dict(zip(names, arrays, strict=False))
+
+
 def helix_event(spec: PipelineSpec, seed: int = 0, tracks: int = 80) -> Event:
     """Return a made-up event: helices in 2 T through ten barrel layers, smeared by 0.1 mm, with 5 % noise hits.
 
@@ -65,13 +77,35 @@ def _inside(low: float | None, high: float | None, rng: np.random.Generator, cou
     return rng.uniform(low, high, count)
 
 
-def wide_features(spec: PipelineSpec, count: int, rng: np.random.Generator) -> Float:
+def wide_features(names: Sequence[str], count: int, rng: np.random.Generator) -> Float:
     """Return features that need not be those of a hit, float32 [count, F]: N(0, 1), but the radius above 0."""
-    x = rng.normal(0.0, 1.0, (count, len(spec.features)))
-    for column, feature in enumerate(spec.features):
-        if feature.name == "r":
+    x = rng.normal(0.0, 1.0, (count, len(names)))
+    for column, name in enumerate(names):
+        if name == "r":
             x[:, column] = np.abs(x[:, column]) + 0.05
     return x.astype(np.float32)
+
+
+def one_signed_features(names: Sequence[str], count: int, rng: np.random.Generator) -> Float:
+    """Return features that are all positive, float32 [count, F]: messages that do not cancel, so that sums are long."""
+    return (np.abs(rng.normal(0.0, 1.0, (count, len(names)))) + 0.05).astype(np.float32)
+
+
+def ones(names: Sequence[str], count: int, rng: np.random.Generator) -> Float:
+    """Return features that are all 1, float32 [count, F]: hits that only their degrees tell apart. `rng` is not used."""
+    return np.ones((count, len(names)), np.float32)
+
+
+Features = Callable[[Sequence[str], int, np.random.Generator], Float]
+"""(names of the features, number of hits, generator) to float32 [count, F]."""
+FEATURES: Mapping[str, Features] = {
+    "wide features": wide_features,
+    "one-signed features": one_signed_features,
+    "ones": ones,
+}
+"""Features that need not be those of hits, by the name that graphs with them carry."""
+WITH_FEATURES = ("star", "duplicate edges", "more edges than hits", "Pareto degrees")
+"""Graphs that are drawn with each of them, besides features of real hits."""
 
 
 def pie_slice(event: Event, limit: int = MAX_HITS) -> Event:
@@ -120,6 +154,8 @@ def shapes(rng: np.random.Generator) -> list[tuple[str, int, Int]]:
     few = random(12, 40)
     left, right = np.meshgrid(np.arange(12), np.arange(12, 27), indexing="ij")
     leaves = np.arange(1, 200)
+    loops = np.arange(40)
+    mixed = random(100, 600)
     return [
         ("star", 200, joined(leaves, np.zeros_like(leaves))),
         ("star outwards", 200, joined(np.zeros_like(leaves), leaves)),
@@ -133,11 +169,35 @@ def shapes(rng: np.random.Generator) -> list[tuple[str, int, Int]]:
         ("more hits than edges", 300, random(300, 50)),
         ("more edges than hits", 30, random(30, 2000)),
         ("complete bipartite", 27, joined(left.ravel(), right.ravel())),
+        ("self loops", 40, np.concatenate([random(40, 80), joined(loops, loops)], axis=1)),
+        ("one hit, self loops", 1, np.zeros((2, 3), np.int64)),
+        ("Pareto degrees", 400, pareto(400, 2400, 600, rng)),
+        ("sorted by target", 100, mixed[:, np.argsort(mixed[1], kind="stable")]),
+        ("shuffled", 100, mixed[:, rng.permutation(mixed.shape[1])]),
     ]
 
 
+def pareto(nodes: int, edges: int, hub: int, rng: np.random.Generator) -> Int:
+    """Return edges whose degrees at both ends have a long tail, and a hub that is the target of `hub` more, shuffled.
+
+    Args:
+        nodes: number of hits.
+        edges: number of edges before those of the hub.
+        hub: edges into node 0.
+        rng: draws them.
+    """
+    weight = 1.0 + rng.pareto(1.0, nodes)
+    ends = rng.choice(nodes, (2, edges), p=weight / weight.sum())
+    ends[1] = np.where(ends[0] == ends[1], (ends[1] + 1) % nodes, ends[1])
+    spokes = np.stack([rng.integers(1, nodes, hub), np.zeros(hub, np.int64)])
+    joined = np.concatenate([ends, spokes], axis=1).astype(np.int64)
+    return joined[:, rng.permutation(joined.shape[1])]
+
+
 def cases(spec: PipelineSpec, event: Event, embed: Embed, seed: int = 0) -> list[Case]:
-    """Return every graph of the zoo, the event first: features of real hits, and wide ones on three graphs.
+    """Return every graph of the zoo, the event first: features of real hits, and the FEATURES on the graphs of WITH_FEATURES.
+
+    Sizes of both axes differ from graph to graph, so that a frozen one shows.
 
     Args:
         spec: of the pipeline whose files are checked.
@@ -145,12 +205,36 @@ def cases(spec: PipelineSpec, event: Event, embed: Embed, seed: int = 0) -> list
         embed: the float64 embedding.
         seed: of the artificial graphs.
     """
-    rng = np.random.default_rng(seed)
     hits = node_features(event, spec.features)
-    found = [event_case(spec, event, embed)]
-    for name, count, edges in shapes(rng):
-        found.append(Case(name, hits[rng.choice(len(hits), count, replace=count > len(hits))], edges))
-    for name, count, edges in shapes(rng):
-        if name in ("star", "duplicate edges", "more edges than hits"):
-            found.append(Case(f"{name}, wide features", wide_features(spec, count, rng), edges))
+
+    def drawn(count: int, rng: np.random.Generator) -> Float:
+        return hits[rng.choice(len(hits), count, replace=count > len(hits))]
+
+    names = [feature.name for feature in spec.features]
+    return [event_case(spec, event, embed), *_artificial(names, drawn, np.random.default_rng(seed))]
+
+
+def plain_cases(num_features: int, seed: int = 0) -> list[Case]:
+    """Return the artificial graphs for a network of which only the number of features is known.
+
+    Features are like r, phi, z and others scaled to order 1: the first in [0.05, 1], the others in [-1, 1].
+    """
+
+    def drawn(count: int, rng: np.random.Generator) -> Float:
+        low = np.where(np.arange(num_features) == 0, 0.05, -1.0)
+        return rng.uniform(low, 1.0, (count, num_features)).astype(np.float32)
+
+    names = ["r", *(f"feature {column}" for column in range(1, num_features))]
+    return _artificial(names, drawn, np.random.default_rng(seed))
+
+
+def _artificial(
+    names: Sequence[str], drawn: Callable[[int, np.random.Generator], Float], rng: np.random.Generator
+) -> list[Case]:
+    found = [Case(name, drawn(count, rng), np.ascontiguousarray(edges)) for name, count, edges in shapes(rng)]
+    again = {name: (count, edges) for name, count, edges in shapes(rng)}
+    for kind, make in FEATURES.items():
+        for name in WITH_FEATURES:
+            count, edges = again[name]
+            found.append(Case(f"{name}, {kind}", make(names, count, rng), np.ascontiguousarray(edges)))
     return found

@@ -22,6 +22,13 @@ def command(
     gnn: Annotated[Path | None, typer.Option(help="Checkpoint of the graph network.")] = None,
     spec: Annotated[Path | None, typer.Option(help="Specification (TOML or JSON) for checkpoints given one by one.")] = None,
     event: Annotated[Path | None, typer.Option(help="Event to check the files with; a simulated one otherwise.")] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", "-t", help="Write files for this target too (repeatable): acts-onnx, tensorrt, aoti, …"),
+    ] = None,
+    lowering: Annotated[
+        str | None, typer.Option(help="How ONNX sums over edges: buckets, scatter, prefix64 or doubling.")
+    ] = None,
     reference: Annotated[bool, typer.Option("--reference", help="Export the reference pipeline that ships with trkx.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
@@ -46,7 +53,7 @@ def command(
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("loading torch", total=1)
-        from trkx.export.build import STEPS, export_models
+        from trkx.export.build import export_models, steps_of
         from trkx.export.pipeline_folder import open_source
         from trkx.export.sample import check_event, reference_folder
 
@@ -58,8 +65,8 @@ def command(
             if not console.is_terminal:  # no bar there: a line for each step
                 console.print(f"{done + 1}/{total} {what}", highlight=False)
 
-        report = export_models(pipeline, out, check_event(pipeline.spec, event), overwrite, progress=tell)
-        bar.update(task, completed=STEPS, total=STEPS)
+        report = export_models(pipeline, out, check_event(pipeline.spec, event), overwrite, target or (), lowering, tell)
+        bar.update(task, completed=steps_of(target or ()), total=steps_of(target or ()))
     if not quiet:
         _print(report)
 
@@ -80,8 +87,10 @@ def _print(report: ExportReport) -> None:
         table.add_row(entry.path, _size(entry.bytes), str(entry.opset or ""), *numbers, "" if worst is None else "passed")
     console = Console()
     console.print(table)
-    graphs = len({row.graph for row in report.rows if row.graph not in ("-", "doors")})
-    console.print(f"{len(report.rows)} checks on {graphs} graphs passed; bundle.json holds them all.", highlight=False)
+    graphs = len({row.graph for row in report.rows if row.engine and ":" not in row.graph})
+    console.print(f"{len(report.rows)} checks passed, on {graphs} graphs and more; bundle.json holds them all.", highlight=False)
+    for missing in report.not_checked:
+        console.print(f"not checked: {missing}", style="yellow", highlight=False)
     for file in report.files:
         if file.entry.note.startswith("not "):
             console.print(f"{file.entry.path}: {file.entry.note}", highlight=False, soft_wrap=True)

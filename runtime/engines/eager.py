@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from safetensors.torch import load
+from torch import nn
 
 from trkx.bundle import Bundle
 from trkx.identity import require_same
@@ -14,7 +15,12 @@ from trkx.runtime.engines.torch_cpu import TorchEngine
 
 
 def open_engine(bundle: Bundle, threads: int) -> TorchEngine:
-    """Return the engine for a bundle's weights.
+    """Return the engine for a bundle's weights; errors as in `load_networks`."""
+    return TorchEngine(load_networks(bundle), threads)
+
+
+def load_networks(bundle: Bundle) -> dict[str, nn.Module]:
+    """Return the networks of a bundle with its weights, stage to float32 module in eval mode.
 
     Raises:
         BundleError: they are edited, or say that they were made for another spec.
@@ -27,11 +33,11 @@ def open_engine(bundle: Bundle, threads: int) -> TorchEngine:
         raise not_loadable(bundle, "all", "safetensors", error) from error
     where = bundle.path / bundle.entry("all", "safetensors").path
     require_same(describe_safetensors(data, str(where))["metadata"], bundle.spec, str(where))
-    modules = {}
+    modules: dict[str, nn.Module] = {}
     for stage, build in BUILDERS.items():
         module = build(bundle.spec)
         prefix = f"{stage}."
         own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
         fit(module, own, f"{where}, stage {stage},")
         modules[stage] = module.eval().requires_grad_(False)
-    return TorchEngine(modules, threads)
+    return modules

@@ -70,26 +70,27 @@ class Bundle:
         """The pipeline's specification."""
         return self.manifest.spec
 
-    def entry(self, stage: str, format: str, precision: str = "float32") -> FileEntry:
-        """Return the file of a stage in a format; a file for stage "all" serves every stage.
+    def entry(self, stage: str, format: str, precision: str = "float32", target: str = "") -> FileEntry:
+        """Return the file of a stage in a format for a target; a file for stage "all" serves every stage.
 
         Raises:
             BundleError: the bundle has no such file; the message lists those it has.
         """
         for wanted in (stage, "all"):
             for entry in self.manifest.files:
-                if (entry.stage, entry.format, entry.precision) == (wanted, format, precision):
+                if (entry.stage, entry.format, entry.precision, entry.target) == (wanted, format, precision, target):
                     return entry
-        known = ", ".join(f"{e.stage} {e.format} {e.precision}" for e in self.manifest.files) or "nothing"
-        raise BundleError(f"{self.path}: no {format} file of stage {stage} in {precision}; the bundle has {known}.")
+        known = ", ".join(f"{e.stage} {e.format} {e.precision} {e.target}".strip() for e in self.manifest.files) or "nothing"
+        where = f" for {target}" if target else ""
+        raise BundleError(f"{self.path}: no {format} file of stage {stage} in {precision}{where}; the bundle has {known}.")
 
-    def read(self, stage: str, format: str, precision: str = "float32") -> bytes:
+    def read(self, stage: str, format: str, precision: str = "float32", target: str = "") -> bytes:
         """Return the content of a file, verified: exactly these bytes have the listed size and SHA-256.
 
         Raises:
             BundleError: no such file in the bundle, or it is missing, truncated or edited.
         """
-        entry = self.entry(stage, format, precision)
+        entry = self.entry(stage, format, precision, target)
         problem = self._problem_of_place(entry)
         data = b"" if problem else _read(self.path / entry.path)
         self._raise_problems({entry.path: problem or _problem_of_content(entry, data)})
@@ -160,11 +161,18 @@ def staged(target: Path | str, overwrite: bool = False) -> Iterator[Path]:
 
 
 def file_entry(
-    folder: Path, path: str, stage: Stage, format: str, precision: str = "float32", opset: int | None = None, note: str = ""
+    folder: Path,
+    path: str,
+    stage: Stage,
+    format: str,
+    precision: str = "float32",
+    opset: int | None = None,
+    note: str = "",
+    target: str = "",
 ) -> FileEntry:
     """Return the entry of a file that was written into a bundle folder, with its size and SHA-256 as they are on disk."""
     data = (folder / path).read_bytes()
-    return FileEntry(path, stage, format, hashlib.sha256(data).hexdigest(), len(data), precision, opset, note)
+    return FileEntry(path, stage, format, hashlib.sha256(data).hexdigest(), len(data), precision, opset, note, target)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

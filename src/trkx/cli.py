@@ -19,6 +19,9 @@ from trkx.errors import TrkxError, TrkxWarning, unknown_name
 COMMANDS: dict[str, tuple[str, str]] = {
     "simulate": ("trkx.runtime.commands.simulate", "Make simulated events: Pythia 8 and ACTS Fatras."),
     "export": ("trkx.export.commands.export", "Turn checkpoints into one verified bundle."),
+    "lint": ("trkx.export.commands.lint", "Say what is wrong with a model file, ours or not."),
+    "repair": ("trkx.export.commands.repair", "Rewrite what is provably wrong in an ONNX file."),
+    "validate": ("trkx.export.commands.validate", "Run a bundle on every engine, against float64."),
     "run": ("trkx.runtime.commands.run", "Turn the hits of events into tracks."),
     "evaluate": ("trkx.runtime.commands.evaluate", "Compare tracks with the truth."),
     "inspect": ("trkx.runtime.commands.inspect", "Say what a bundle or a model file is."),

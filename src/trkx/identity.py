@@ -10,7 +10,7 @@ from trkx.errors import BundleError, SpecError
 from trkx.spec import PipelineSpec
 
 PREFIX = "pkg.trkx."
-SPEC_KEY, STAGE_KEY = PREFIX + "spec", PREFIX + "stage"
+SPEC_KEY, STAGE_KEY, TARGET_KEY = PREFIX + "spec", PREFIX + "stage", PREFIX + "target"
 
 
 def canonical_json(values: object) -> str:

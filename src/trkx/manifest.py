@@ -29,12 +29,13 @@ class FileEntry:
     Attributes:
         path: relative to the bundle folder, with "/" between parts.
         stage: the network it holds, "all" for weights and card.
-        format: "onnx", "torchscript", "safetensors" or "card".
+        format: "onnx", "torchscript", "aoti", "safetensors" or "card".
         precision: "float32", or the precision used inside the model.
         sha256: 64 lower-case hexadecimal digits.
         bytes: size of the file.
         opset: of the default ONNX domain, None for other formats.
         note: what was done to the file, if anything is worth telling.
+        target: where the file is meant to run, "" for the files that every bundle has (ONNX Runtime on a CPU, libtorch).
     """
 
     path: str
@@ -45,6 +46,7 @@ class FileEntry:
     precision: str = "float32"
     opset: int | None = None
     note: str = ""
+    target: str = ""
 
     def __post_init__(self) -> None:
         parts = PurePosixPath(self.path).parts
@@ -80,8 +82,8 @@ class Manifest:
 
     def __post_init__(self) -> None:
         paths = [str(PurePosixPath(entry.path)) for entry in self.files]
-        roles = [f"{entry.stage} {entry.format} {entry.precision}" for entry in self.files]
-        for what, names in (("path", paths), ("stage, format and precision", roles)):
+        roles = [f"{entry.stage} {entry.format} {entry.precision} {entry.target}".strip() for entry in self.files]
+        for what, names in (("path", paths), ("stage, format, precision and target", roles)):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise SpecError(f"files: two entries with the same {what}: {', '.join(twice)}.")

@@ -22,7 +22,8 @@ ALLOWED = {  # floor 0 has no entry: the standard library, numpy, and for the co
 EXCEPTIONS: dict[str, set[str]] = {
     "trkx.models.reference.samples": {"pyarrow"},  # reads the events that `trkx simulate` wrote; it may not call the runtime
     "trkx.runtime.describe": {"onnx", "torch"},  # says what a file is, with the package that reads it, if it is there
-    "trkx.runtime.engines.eager": {"trkx.models"},  # runs the networks as torch modules
+    "trkx.export.validation.plots": {"matplotlib"},  # pictures of the report
+    "trkx.runtime.engines.eager": {"trkx.models", "torch"},  # runs the networks as torch modules
     "trkx.runtime.engines.torch_cpu": {"torch"},
     "trkx.runtime.engines.torchscript": {"torch"},
 }

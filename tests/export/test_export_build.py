@@ -59,8 +59,9 @@ def test_what_a_bundle_holds(tiny_export: TinyExport) -> None:
     bundle.verify()
     assert bundle.strangers() == []
     assert bundle.spec == tiny_export.source.spec
-    held = {(entry.stage, entry.format) for entry in bundle.manifest.files}
-    assert held == {(s, f) for s in STAGES for f in FORMATS} | {("all", "safetensors"), ("all", "card")}
+    held = {(entry.stage, entry.format, entry.target) for entry in bundle.manifest.files}
+    wanted = {(s, f, "") for s in STAGES for f in FORMATS} | {(s, "onnx", "acts-onnx") for s in STAGES}
+    assert held == wanted | {("all", "safetensors", ""), ("all", "card", "")}
     assert bundle.manifest.validation["passed"] is True
     compared = {(check["file"], check["graph"]) for check in bundle.manifest.validation["checks"]}
     for stage in STAGES:
@@ -72,21 +73,26 @@ def test_what_a_bundle_holds(tiny_export: TinyExport) -> None:
         assert entry["sha256"] == hashlib.sha256(tiny_export.source.checkpoints[stage].read_bytes()).hexdigest()
 
 
-def test_what_an_onnx_file_is(tiny_export: TinyExport) -> None:
+@pytest.mark.parametrize(("target", "opset", "sums"), [("", 21, "Gather"), ("acts-onnx", 18, "ScatterElements")])
+def test_what_an_onnx_file_is(target: str, opset: int, sums: str, tiny_export: TinyExport) -> None:
     bundle = Bundle.open(tiny_export.folder)
     for stage in STAGES:
-        data = bundle.read(stage, "onnx")
+        data, entry = bundle.read(stage, "onnx", target=target), bundle.entry(stage, "onnx", target=target)
         model = onnx.load_model_from_string(data)
-        assert {item.domain: item.version for item in model.opset_import} == {"": bundle.entry(stage, "onnx").opset} == {"": 18}
+        assert {item.domain: item.version for item in model.opset_import} == {"": entry.opset} == {"": opset}
         assert model.ir_version <= 10
         held = {item.key: item.value for item in model.metadata_props}
         assert held["pkg.trkx.stage"] == stage
         assert PipelineSpec.from_dict(json.loads(held["pkg.trkx.spec"])) == bundle.spec
         scatters = [node.op_type for node in model.graph.node if "Scatter" in node.op_type]
-        assert scatters == ["ScatterElements"] * (2 * bundle.spec.gnn.iterations if stage == "gnn" else 0)
+        if sums == "ScatterElements" or stage != "gnn":
+            assert scatters == ["ScatterElements"] * (2 * bundle.spec.gnn.iterations if stage == "gnn" else 0)
+        else:  # degrees and their histogram, and large degrees in pieces
+            assert scatters == ["ScatterElements"] * len(scatters)
+            assert sum(node.op_type == "TopK" for node in model.graph.node) == 6  # both ends are ordered once, not every time
         assert not {"SequenceAt", "SplitToSequence", "Split"} & {node.op_type for node in model.graph.node}
         assert str(Path(__file__).resolve().parents[2]).encode() not in data  # no paths of the machine that made it
-        assert "simplified by onnxsim" in bundle.entry(stage, "onnx").note
+        assert "simplified by onnxsim" in entry.note
 
 
 def test_a_torchscript_file_tells_no_paths(tiny_export: TinyExport) -> None:
@@ -123,7 +129,7 @@ def fill_disk(name: str, data: bytes) -> bytes:
 
 
 STOPS = [
-    (flip, ExportError, "filter.onnx, graph 'event'"),
+    (flip, ExportError, "filter.onnx, ONNX Runtime CPU, 1 thread, graph 'event'"),
     (interrupt, KeyboardInterrupt, None),
     (fill_disk, BundleError, "no space"),
 ]
@@ -154,7 +160,7 @@ def test_a_bundle_is_replaced_only_when_asked(tiny_export: TinyExport, writes: o
     steps: list[tuple[str, int, int]] = []
     follow = lambda *step: steps.append(step)  # noqa: E731
     report = export_models(tiny_export.source, target, tiny_export.event, overwrite=True, progress=follow)
-    assert [done for _, done, _ in steps] == list(range(build.STEPS))
+    assert [done for _, done, _ in steps] == list(range(build.steps_of()))
     assert {file.entry.path for file in report.files} == listing(target).keys() - {"bundle.json"}
     assert all(file.worst is None or file.worst.passed for file in report.files)
 
@@ -198,7 +204,7 @@ def test_the_card_keeps_its_text_and_has_one_export_section(tiny_export: TinyExp
         (tmp_path / "MODEL_CARD.md").write_text(text, encoding="utf-8")
     assert text.startswith("# Mine\n\nTrained on things.\n\n## Export\n\nExported 2020-01-01T00:00:00Z with trkx 0.")
     assert text.count("## Export") == 1
-    assert text.count("gnn.onnx") == 1
+    assert text.count("| gnn.onnx") == 1
     assert "not known here" in (tiny_export.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
 
 
@@ -239,6 +245,6 @@ def test_the_command_fails_with_one_message(
     writes(flip)
     code, _, err = run(str(folder), "--out", str(target))
     assert code == 1
-    assert "filter.onnx, graph 'event'" in err
+    assert "filter.onnx, ONNX Runtime CPU, 1 thread, graph 'event'" in err
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,143 @@
+"""`trkx validate`: runs every file of a bundle, or one file, on every engine here, and says whether it is right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trkx.backends import require
+from trkx.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from trkx.export.validation.report import Report
+
+
+def command(
+    source: Annotated[Path, typer.Argument(help="A bundle, or one .onnx or .pt file.")],
+    events: Annotated[
+        list[Path] | None, typer.Option(help="Events (folders or files, repeatable); the simulated one that ships otherwise.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use so many of the events.")] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="For one file: its TorchScript twin, which in float64 is the truth.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="For one file: what it is meant for, e.g. ort-cpu.")] = None,
+    stage: Annotated[str | None, typer.Option(help="For one file that does not say it: embedding, filter or gnn.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="What an export checks: no tracks, memory or optimisers.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for validation.json and validation.html.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report as JSON to this file.")] = None,
+    html_file: Annotated[Path | None, typer.Option("--html", help="Write the report as one HTML page to this file.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but failures.")] = False,
+) -> None:
+    """Run every file on every engine here, against the float64 network, and say whether it is right.
+
+    Prints a table; with --out (or --json, --html) writes the whole report. What can't be run here is listed as not checked,
+    never as passed. Exit code 1 if a check failed, or if none could be made.
+    """
+    from trkx.manifest import MANIFEST_NAME
+
+    bundle = (source / MANIFEST_NAME).is_file() or source.name == MANIFEST_NAME
+    if not source.exists():
+        raise InputError(f"{source}: there is nothing there; expected a bundle, or an .onnx or .pt file.")
+    if bundle and (reference or target or stage):
+        raise InputError(f"{source}: a bundle says what its files are; --reference, --target and --stage are for one file.")
+    if not bundle and source.is_dir():
+        raise InputError(f"{source}: expected a bundle (a folder with {MANIFEST_NAME}) or one file; name the file.")
+    if not bundle and events:
+        raise InputError(f"{source}: one file makes no tracks of events; --events is for a bundle.")
+    require("export", "onnx")
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    screen = Console(stderr=True, quiet=quiet)
+    with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=screen, transient=True) as bar:
+        task = bar.add_task("loading torch", total=None)
+        from trkx.export.validation.lone import validate_file
+        from trkx.export.validation.validate import validate_bundle
+
+        def tell(what: str) -> None:
+            bar.update(task, description=what)
+            if not screen.is_terminal:  # no bar there: a line for each step
+                screen.print(what, highlight=False)
+
+        level = "export" if quick else "full"
+        if bundle:
+            report = validate_bundle(source.parent if source.is_file() else source, events, level, tell, limit)
+        else:
+            report = validate_file(source, target, reference, stage, level, tell)
+    _write(report, out, json_file, html_file, screen)
+    console = Console(highlight=False)
+    _print(report, console if console.is_terminal else Console(highlight=False, width=120), quiet)
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+def _write(report: Report, out: Path | None, json_file: Path | None, html_file: Path | None, screen: Console) -> None:
+    """Write what was asked for, each file whole or not at all."""
+    from trkx.runtime.events.output import write_files
+
+    files: dict[Path, bytes] = {}
+    wanted_json = [path for path in (json_file, out and out / "validation.json") if path]
+    wanted_html = [path for path in (html_file, out and out / "validation.html") if path]
+    if wanted_json:
+        text = json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n"
+        files |= dict.fromkeys(wanted_json, text.encode())
+    if wanted_html:
+        from trkx.export.validation.html import html_report
+
+        page = html_report(report).encode()
+        files |= dict.fromkeys(wanted_html, page)
+    if files:
+        write_files(files)
+    for path in files:
+        screen.print(f"wrote {path}", highlight=False, soft_wrap=True)
+
+
+def _safe(text: str) -> str:
+    """Return text from files as rich prints it: no markup, nothing that a terminal would obey."""
+    from rich.markup import escape
+
+    from trkx.export.lint.apply import printable
+
+    return escape(printable(text))
+
+
+def _print(report: Report, console: Console, quiet: bool) -> None:
+    """Print every failure in full, one line for each group, what was not checked and why, and the verdict."""
+    from rich.table import Table
+
+    from trkx.export.validation.report import GROUPS
+    from trkx.export.validation.summary import SHORT, reasons, share, worst
+
+    if not quiet:
+        table = Table(title=_safe(report.title), title_justify="left")
+        for name in ("", "passed", "failed", "not checked", "nearest to its tolerance", "of it"):
+            table.add_column(name, justify="right" if name in ("passed", "failed", "not checked", "of it") else "left")
+        for group in GROUPS:
+            rows = [row for row in report.rows if row.group == group]
+            counts = [str(sum(row.status == status for row in rows)) for status in ("passed", "failed", "not checked")]
+            nearest = worst(rows)
+            where = ", ".join(part for part in (nearest.file, nearest.engine, nearest.case) if part) if nearest else ""
+            if rows:
+                style = "red" if counts[1] != "0" else None
+                table.add_row(SHORT[group], *counts, _safe(where), share(nearest), style=style)
+        console.print(table)
+        for reason in reasons(report.rows):
+            console.print(f"[yellow]not checked[/]: {_safe(str(reason))}", soft_wrap=True)
+    for row in report.rows:
+        if row.status == "failed":
+            where = ", ".join(part for part in (row.file or row.stage, row.engine, row.case) if part)
+            console.print(f"[bold red]failed[/]: {_safe(where)}: {_safe(row.detail)}", soft_wrap=True)
+    counted = ", ".join(f"{number} {status}" for status, number in report.counts().items())
+    if report.passed:
+        if not quiet:
+            console.print(f"[bold green]passed[/]: {_safe(report.subject)}: {counted}", soft_wrap=True)
+    elif report.counts()["failed"]:
+        console.print(f"[bold red]not right[/]: {_safe(report.subject)}: {counted}", soft_wrap=True)
+    else:
+        console.print(f"[bold red]not passed[/]: {_safe(report.subject)}: nothing could be checked ({counted})", soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Repair: rewrites what can be proven wrong, verifies the result, refuses the rest."""

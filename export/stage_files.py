@@ -1,0 +1,103 @@
+"""The model files of one stage: those that every bundle has, and those of the targets that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from torch import nn
+
+from trkx.bundle import FileEntry, Stage, file_entry
+from trkx.errors import ExportError
+from trkx.export.aoti_file import aoti_bytes
+from trkx.export.check import Expectation
+from trkx.export.lowerings.table import lowering_of
+from trkx.export.metadata import onnx_metadata
+from trkx.export.onnx_file import onnx_bytes, onnx_model
+from trkx.export.pipeline_folder import Source
+from trkx.export.simplify import simplified
+from trkx.export.targets import target_of
+from trkx.export.torchscript_file import torchscript_bytes
+
+ALWAYS = {"onnx": "ort-cpu", "torchscript": "libtorch"}
+"""Format to the target of the files that every bundle has; their `FileEntry.target` is ""."""
+MODELS = ("onnx", "torchscript", "aoti")
+
+
+def target_of_entry(entry: FileEntry) -> str:
+    """Return the target that a file of a bundle is for."""
+    return entry.target or ALWAYS.get(entry.format, entry.format)
+
+
+def require_targets(targets: Sequence[str], lowering: str | None) -> None:
+    """Raise ExportError for a target that is unknown or can not be served, or a lowering that is not right there."""
+    for name in (ALWAYS["onnx"], *targets):
+        if target_of(name).needs_edge_attr:
+            raise ExportError(
+                f"target {name} binds an input edge_attr (module maps make it), which these networks have not; "
+                "choose tensorrt, and run the engine outside of ACTS."
+            )
+        if target_of(name).format == "onnx":
+            lowering_of(name, lowering)
+
+
+def files_a_stage(targets: Sequence[str]) -> int:
+    """Return how many model files each stage gets."""
+    return len(ALWAYS) + len({name for name in targets if _has_files(name)})
+
+
+def _has_files(target: str) -> bool:
+    return target not in ALWAYS.values() and target_of(target).format != "torchscript"
+
+
+def write_stage(
+    folder: Path,
+    source: Source,
+    stage: str,
+    network: nn.Module,
+    expected: Sequence[Expectation],
+    targets: Sequence[str] = (),
+    lowering: str | None = None,
+) -> list[FileEntry]:
+    """Write one network into a bundle folder and return the entries: ONNX, TorchScript, and what further targets need.
+
+    A TorchScript target needs nothing further: one file serves them all. An ONNX target gets `TARGET/STAGE.onnx`, with its
+    opset and sums; `aoti` gets `aoti/STAGE.pt2`.
+    """
+    name = cast(Stage, stage)
+    (folder / f"{stage}.pt").write_bytes(torchscript_bytes(stage, network, len(source.spec.features)))
+    entries = [
+        _write_onnx(folder, source, stage, network, expected, ALWAYS["onnx"], lowering),
+        file_entry(folder, f"{stage}.pt", name, "torchscript"),
+    ]
+    for target in dict.fromkeys(targets):
+        row = target_of(target)
+        if not _has_files(target):
+            continue
+        (folder / target).mkdir(exist_ok=True)
+        if row.format == "onnx":
+            entries.append(_write_onnx(folder, source, stage, network, expected, target, lowering))
+            continue
+        metadata = onnx_metadata(source.spec, stage, target)
+        path = f"{target}/{stage}.pt2"
+        (folder / path).write_bytes(aoti_bytes(stage, network, len(source.spec.features), metadata))
+        entries.append(file_entry(folder, path, name, "aoti", target=target, note="runs on this architecture and libtorch only"))
+    return entries
+
+
+def _write_onnx(
+    folder: Path,
+    source: Source,
+    stage: str,
+    network: nn.Module,
+    expected: Sequence[Expectation],
+    target: str,
+    lowering: str | None,
+) -> FileEntry:
+    result = simplified(stage, onnx_model(stage, network, len(source.spec.features), target, lowering), expected)
+    own = "" if target == ALWAYS["onnx"] else target
+    path = f"{own}/{stage}.onnx" if own else f"{stage}.onnx"
+    (folder / path).write_bytes(onnx_bytes(result.model, onnx_metadata(source.spec, stage, target)))
+    opset = target_of(target).opset
+    return file_entry(folder, path, cast(Stage, stage), "onnx", opset=opset, note=result.note, target=own)
