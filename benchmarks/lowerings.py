@@ -41,7 +41,7 @@ BAD = {
 GRAPHS = {"uniform": "Uniform degrees", "pareto": "Pareto degrees, one node with 1 % of all edges"}
 NAMES = {"FLOAT": "float32", "DOUBLE": "float64", "FLOAT16": "float16"}
 THREADS = (1, 2, 8)
-REPEATS = 20
+REPEATS = 10
 
 
 def sums(count: int, dtype: str = "FLOAT") -> onnx.ModelProto:
@@ -179,7 +179,7 @@ def row(name: str, graph: str, dtype: str, nodes: int, edges: int, threads: int,
     wrong = set()
     for count in THREADS:
         again = opened(name, 1, dtype, count)
-        for _ in range(REPEATS if count == threads else 3):
+        for _ in range(REPEATS if count == threads else 2):
             wrong |= set() if again.run(None, feeds)[0].tobytes() == found.tobytes() else {count}
     result["not_repeatable_at"] = sorted(wrong)
     del one, again
@@ -229,7 +229,7 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=100_000)
     parser.add_argument("--edges", type=int, default=1_000_000)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the rows here")
     parser.add_argument("--tables", type=Path, help="write the tables here, as Markdown")
     parser.add_argument("--row", nargs=7, help=argparse.SUPPRESS)

@@ -21,11 +21,13 @@ _KEEPING = frozenset(("Identity", "Cast", "Squeeze", "Unsqueeze", "Slice", "Resh
 _POINTWISE = frozenset(("Add", "Sub", "Mul", "Div", "Max", "Min", "Mod", "Where", "Equal"))
 _SHAPED = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0}
 """Operator to the input whose length is the rank of its result."""
+_HARMLESS = ("No Op registered", "is deprecated")
+"""What the checker says of operators that inference passes by."""
 
 
 def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the model with inferred types and shapes, or as it is where inference fails, or would not end in bounded memory."""
-    if not bounded(model):
+    if not bounded(model) or not _formed(model):
         return model
     try:
         result: onnx.ModelProto = onnx.shape_inference.infer_shapes(model, data_prop=True)
@@ -44,14 +46,29 @@ def plausible(model: onnx.ModelProto) -> bool:
     if not all(_whole(tensor) for tensor in _tensors(model.graph)):
         return False
     bounds = _Bounds()
-    waiting = [model.graph]
-    while waiting:
-        graph = waiting.pop()
+    for graph in _graphs(model.graph):
         bounds.enter(graph)
-        for node in graph.node:
-            if not bounds.follow(node):
+        if not all(bounds.follow(node) for node in graph.node):
+            return False
+    return True
+
+
+def _formed(model: onnx.ModelProto) -> bool:
+    """Return whether every node has the inputs and attributes that its operator needs: inference crashes where one has not."""
+    context = onnx.checker.DEFAULT_CONTEXT.__class__()
+    context.ir_version = min(max(model.ir_version, 3), onnx.IR_VERSION)
+    context.opset_imports = {item.domain: item.version for item in model.opset_import}
+    for node in _nodes(model.graph):
+        try:
+            if any(_is_body(item) for item in node.attribute):  # what is inside is looked at by itself
+                for item in node.attribute:
+                    if not _is_body(item):
+                        onnx.checker.check_attribute(item, context)
+            else:
+                onnx.checker.check_node(node, context)
+        except Exception as error:  # the checker's own class
+            if not any(phrase in str(error) for phrase in _HARMLESS):
                 return False
-            waiting.extend(body for item in node.attribute for body in (item.g, *item.graphs) if body.node)
     return True
 
 
@@ -114,14 +131,31 @@ class _Bounds:
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    waiting: list[onnx.GraphProto] = [graph]
-    while waiting:
-        part = waiting.pop()
+    for part in _graphs(graph):
         yield from part.initializer
         for node in part.node:
             for item in node.attribute:
                 yield from (item.t, *item.tensors)
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """Yield a graph and the bodies in it, each after the graph around it."""
+    waiting = [graph]
+    while waiting:
+        part = waiting.pop()
+        yield part
+        for node in part.node:
+            for item in node.attribute:
                 waiting.extend((*item.graphs, *([item.g] if item.HasField("g") else ())))
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for part in _graphs(graph):
+        yield from part.node
+
+
+def _is_body(item: onnx.AttributeProto) -> bool:
+    return item.HasField("g") or len(item.graphs) > 0
 
 
 def _whole(tensor: onnx.TensorProto) -> bool:

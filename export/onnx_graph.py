@@ -109,6 +109,12 @@ def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
     return default
 
 
+def whole(node: onnx.NodeProto, name: str, default: int = 0) -> int:
+    """Return an attribute that is a whole number; `default` if it is absent, or of another type in a damaged file."""
+    value = attribute(node, name, default)
+    return value if isinstance(value, int) else default
+
+
 def reduction_of(node: onnx.NodeProto) -> str:
     """Return what a scatter does with elements that meet: "none" (the last one stays), "add", "mul", "max" or "min"."""
     return str(attribute(node, "reduction", "none"))

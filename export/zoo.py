@@ -48,6 +48,15 @@ def feeds_of(case: Case, names: Sequence[str]) -> dict[str, NDArray[np.generic]]
     return dict(zip(names, arrays, strict=False))
 
 
+def copied(case: Case, count: int) -> Case:
+    """Return so many copies of a graph as one graph without edges between them."""
+    if count == 1:
+        return case
+    shift = len(case.x) * np.arange(count, dtype=np.int64)
+    edges = case.edge_index[:, None, :] + shift[None, :, None]
+    return Case(f"{count} times {case.name}", np.tile(case.x, (count, 1)), edges.reshape(2, -1))
+
+
 def helix_event(spec: PipelineSpec, seed: int = 0, tracks: int = 80) -> Event:
     """Return a made-up event: helices in 2 T through ten barrel layers, smeared by 0.1 mm, with 5 % noise hits.
 

@@ -108,12 +108,16 @@ def _safe(text: str) -> str:
 
 
 def _print(report: Report, console: Console, quiet: bool) -> None:
-    """Print every failure in full, one line for each group, what was not checked and why, and the verdict."""
+    """Print every failure in full, then one line for each group, what was not checked and why, and the verdict."""
     from rich.table import Table
 
     from trkx.export.validation.report import GROUPS
     from trkx.export.validation.summary import SHORT, reasons, share, worst
 
+    for row in report.rows:
+        if row.status == "failed":
+            where = ", ".join(part for part in (row.file or row.stage, row.engine, row.case) if part)
+            console.print(f"[bold red]failed[/]: {_safe(where)}: {_safe(row.detail)}", soft_wrap=True)
     if not quiet:
         table = Table(title=_safe(report.title), title_justify="left")
         for name in ("", "passed", "failed", "not checked", "nearest to its tolerance", "of it"):
@@ -129,10 +133,6 @@ def _print(report: Report, console: Console, quiet: bool) -> None:
         console.print(table)
         for reason in reasons(report.rows):
             console.print(f"[yellow]not checked[/]: {_safe(str(reason))}", soft_wrap=True)
-    for row in report.rows:
-        if row.status == "failed":
-            where = ", ".join(part for part in (row.file or row.stage, row.engine, row.case) if part)
-            console.print(f"[bold red]failed[/]: {_safe(where)}: {_safe(row.detail)}", soft_wrap=True)
     counted = ", ".join(f"{number} {status}" for status, number in report.counts().items())
     if report.passed:
         if not quiet:

@@ -17,7 +17,7 @@ from trkx.export.lint.distinct_steps import EXACT, NEEDS, STEPS, Asked, Axes
 from trkx.export.lint.extents import STEPS_BACK, before, rank_of, same, single
 from trkx.export.lint.intervals import COUNT, Intervals, made_by
 from trkx.export.lint.walking import constant
-from trkx.export.onnx_graph import Graph, attribute
+from trkx.export.onnx_graph import Graph, whole
 
 
 class Proof:
@@ -53,7 +53,7 @@ class Proof:
             return False
         if node.op_type == "NonZero":  # each column is the place of another element
             return tuples == 0 and axes == {1}
-        if node.op_type == "Concat" and int(attribute(node, "axis", 0)) % rank == tuples:
+        if node.op_type == "Concat" and whole(node, "axis") % rank == tuples:
             return self._joint(list(node.input), axes, steps - 1)
         if node.op_type in ("Identity", "Transpose") or (node.op_type == "Cast" and self.exact(node)):
             places = [before(self.graph, node, axis, rank) for axis in (tuples, *axes)]

@@ -10,7 +10,7 @@ import onnx
 
 from trkx.export.lint.extents import aligned, before, rank_of, same, shortened
 from trkx.export.lint.walking import constant
-from trkx.export.onnx_graph import attribute
+from trkx.export.onnx_graph import attribute, whole
 
 if TYPE_CHECKING:
     from trkx.export.lint.distinct import Proof
@@ -90,13 +90,13 @@ def _gathered(proof: Proof, node: onnx.NodeProto, asked: Asked) -> bool:
     if not depth or spread is None or not proof.one_sign(index):
         return False
     if node.op_type == "GatherElements":
-        axis = int(attribute(node, "axis", 0)) % depth
+        axis = whole(node, "axis") % depth
         return asked.axes == {axis} and proof.distinct(data, {axis}, asked.steps) and proof.distinct(index, {axis}, asked.steps)
     pairs = node.op_type == "GatherND"
-    axis = 0 if pairs else int(attribute(node, "axis", 0)) % depth
+    axis = 0 if pairs else whole(node, "axis") % depth
     width = len(spread) - pairs
     taken = (spread or (None,))[-1] if pairs else 1
-    if not isinstance(taken, int) or (pairs and attribute(node, "batch_dims", 0)):
+    if not isinstance(taken, int) or (pairs and whole(node, "batch_dims")):
         return False
     own = frozenset(place - axis for place in asked.axes if axis <= place < axis + width)
     rest = {place if place < axis else place - width + taken for place in asked.axes if not axis <= place < axis + width}
@@ -106,7 +106,7 @@ def _gathered(proof: Proof, node: onnx.NodeProto, asked: Asked) -> bool:
 
 
 def _joined(proof: Proof, node: onnx.NodeProto, asked: Asked) -> bool:
-    along = int(attribute(node, "axis", 0)) % asked.rank
+    along = whole(node, "axis") % asked.rank
     return along not in asked.axes and all(proof.distinct(name, asked.axes, asked.steps) for name in node.input)
 
 
@@ -120,7 +120,7 @@ def _places(proof: Proof, node: onnx.NodeProto, asked: Asked) -> bool:
 
 
 def _chosen(proof: Proof, node: onnx.NodeProto, asked: Asked) -> bool:
-    along = int(attribute(node, "axis", -1)) % asked.rank
+    along = whole(node, "axis", -1) % asked.rank
     return asked.axes == {along} and (asked.output == 1 or proof.distinct(node.input[0], asked.axes, asked.steps))
 
 

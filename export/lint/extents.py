@@ -10,7 +10,7 @@ import onnx
 
 from trkx.export.lint.intervals import made_by
 from trkx.export.lint.walking import constant
-from trkx.export.onnx_graph import Graph, attribute
+from trkx.export.onnx_graph import Graph, attribute, whole
 
 STEPS_BACK = 40
 FAR = 2**62
@@ -84,7 +84,7 @@ def shortened(graph: Graph, name: str, axis: int, steps: int = STEPS_BACK) -> bo
     if inner is not None and inner >= 0:
         return shortened(graph, node.input[0], inner, steps - 1)
     if node.op_type in ("Gather", "GatherND", "GatherElements") and len(node.input) > 1:
-        start, own = int(attribute(node, "axis", 0)), rank_of(graph, node.input[1])
+        start, own = whole(node, "axis"), rank_of(graph, node.input[1])
         if own is None or node.op_type == "GatherND":
             return own is None or axis >= own - 1 or shortened(graph, node.input[1], axis, steps - 1)
         start += rank - own + 1 if start < 0 else 0
@@ -129,7 +129,9 @@ def before(graph: Graph, node: onnx.NodeProto, axis: int, rank: int) -> int | No
     if node.op_type in ("Identity", "Cast", "CastLike", "Slice", "Neg", "CumSum"):
         return axis
     if node.op_type == "Transpose":
-        perm = list(attribute(node, "perm", None) or range(rank - 1, -1, -1))
+        perm = attribute(node, "perm") or list(range(rank - 1, -1, -1))
+        if not isinstance(perm, list):
+            return None
         return int(perm[axis]) if sorted(perm) == list(range(rank)) else None
     if node.op_type in ("Unsqueeze", "Squeeze"):
         inside = rank if node.op_type == "Unsqueeze" else rank_of(graph, node.input[0])
@@ -151,7 +153,7 @@ def aligned(graph: Graph, name: str, axis: int, rank: int) -> int | None:
 
 def _axes(graph: Graph, node: onnx.NodeProto, rank: int | None) -> set[int] | None:
     value = constant(graph, node.input[1]) if len(node.input) > 1 and node.input[1] else None
-    found = value.reshape(-1) if value is not None else np.asarray(attribute(node, "axes", []), np.int64)
-    if rank is None or found.size == 0 or not all(-rank <= axis < rank for axis in found):
+    found = value.reshape(-1) if value is not None else np.asarray(attribute(node, "axes", []))
+    if rank is None or found.size == 0 or found.dtype.kind not in "iu" or not all(-rank <= axis < rank for axis in found):
         return None
     return {int(axis) % rank for axis in found}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import onnx
 
 from trkx.export.lint.walking import MOVING, STANDARD, constant
-from trkx.export.onnx_graph import Graph, attribute
+from trkx.export.onnx_graph import Graph, attribute, whole
 
 Interval = tuple[int, int]
 ANY: Interval = (-(2**63), 2**63 - 1)
@@ -83,7 +83,7 @@ def _range(node: onnx.NodeProto, parts: list[Interval]) -> Interval:
 
 
 def _cast(node: onnx.NodeProto, parts: list[Interval]) -> Interval:
-    low, high = _TYPES.get(int(attribute(node, "to", 0)), ANY)
+    low, high = _TYPES.get(whole(node, "to"), ANY)
     return parts[0] if low <= parts[0][0] and parts[0][1] <= high else (low, high)
 
 
@@ -96,13 +96,16 @@ def _filled(node: onnx.NodeProto, parts: list[Interval]) -> Interval:
     tensor = attribute(node, "value")
     if tensor is None:
         return 0, 0
-    value = onnx.numpy_helper.to_array(tensor)
+    try:
+        value = onnx.numpy_helper.to_array(tensor)
+    except (AttributeError, TypeError, ValueError):  # no tensor, or one that does not hold what it declares
+        return ANY
     return (int(value.min()), int(value.max())) if value.dtype.kind in "iub" and value.size else ANY
 
 
 def _remainder(node: onnx.NodeProto, parts: list[Interval]) -> Interval:
     low, high = parts[-1]
-    return (0, high - 1) if low > 0 and not attribute(node, "fmod", 0) else ANY
+    return (0, high - 1) if low > 0 and not whole(node, "fmod") else ANY
 
 
 def _running(node: onnx.NodeProto, parts: list[Interval]) -> Interval:

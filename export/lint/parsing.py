@@ -50,8 +50,8 @@ def read_onnx(file: IO[bytes], size: int, where: str) -> onnx.ModelProto:
             raise ExportError(f"{where}: the graph has a cycle through node '{shown(name)}': no engine can run it, and no "
                               "exporter writes it; export the model again.")
     if not plausible(model):
-        raise ExportError(f"{where}: ranks, constants or values of shapes that grow beyond any plausible size: damaged or made to "
-                          "harm; export the model again.")
+        raise ExportError(f"{where}: ranks, constants or values of shapes that grow beyond any plausible size: damaged or made "
+                          "to harm; export the model again.")
     return model
 
 

@@ -8,7 +8,7 @@ import onnx
 from trkx.export.lint.distinct import Proof, differ, rows_differ
 from trkx.export.lint.extents import rank_of
 from trkx.export.lint.walking import constant
-from trkx.export.onnx_graph import Graph, attribute
+from trkx.export.onnx_graph import Graph, whole
 
 
 def indices_unique(graph: Graph, node: onnx.NodeProto) -> bool:
@@ -26,7 +26,7 @@ def indices_unique(graph: Graph, node: onnx.NodeProto) -> bool:
     if node.op_type == "ScatterND":
         leading = proof.moving(index, range(rank - 1))
         return not leading or (proof.rows(index, rank - 1, leading) and _one_sign(graph, index, data, None))
-    axis = int(attribute(node, "axis", 0))
+    axis = whole(node, "axis")
     if not -rank <= axis < rank:
         return False
     along = proof.moving(index, (axis % rank,))

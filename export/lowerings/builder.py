@@ -76,6 +76,10 @@ class Builder:
         ordered, order = self.many("TopK", 2, value, length, axis=0, largest=0, sorted=1)
         return ordered, order
 
+    def counted_from_zero(self, index: str, size: str) -> str:
+        """Return an index in which -1 is not the last row, but `size` - 1: sorting wants it so."""
+        return self("Where", self("Less", index, self.constant(0)), self("Add", index, size), index)
+
     def running(self, value: str) -> tuple[str, str]:
         """Return (start, end) of consecutive runs of the given int64 lengths."""
         end = self("CumSum", value, self.constant(0))

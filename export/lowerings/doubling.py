@@ -34,7 +34,7 @@ class Steps:
 def prepare(b: Builder, index: str, size: str) -> Steps:
     """Write the ordering of edges. index: int64 [E]. size: number of nodes, int64 [1]."""
     edges, zero = b.length(index), b.constant([0])
-    node, order = b.argsort(index, edges)
+    node, order = b.argsort(b.counted_from_zero(index, size), edges)
     degree = b.degrees(index, size)
     row = b("Where", b("Greater", degree, b.constant(0)), b.running(degree)[0], edges)
     most = b("ReduceMax", b("Concat", degree, zero, axis=0), zero, keepdims=1)

@@ -24,7 +24,7 @@ class Runs:
 
 def prepare(b: Builder, index: str, size: str) -> Runs:
     """Write the ordering of edges. index: int64 [E]. size: number of nodes, int64 [1]."""
-    order = b.argsort(index, b.length(index))[1]
+    order = b.argsort(b.counted_from_zero(index, size), b.length(index))[1]
     return Runs(order, *b.running(b.degrees(index, size)))
 
 

@@ -49,6 +49,11 @@ def equal_numbers(graph: Graph, name: str) -> NDArray[Any] | None:
 
 
 def _filling(node: onnx.NodeProto) -> NDArray[Any]:
-    """Return the number with which a ConstantOfShape fills, shape [1]."""
+    """Return the number with which a ConstantOfShape fills, shape [1]; NaN if it is damaged."""
     value = attribute(node, "value")
-    return np.asarray(numpy_helper.to_array(value)).reshape(-1)[:1] if value is not None else np.zeros(1, np.float32)
+    if value is None:
+        return np.zeros(1, np.float32)
+    try:
+        return np.asarray(numpy_helper.to_array(value)).reshape(-1)[:1]
+    except (AttributeError, TypeError, ValueError):  # no tensor, or one that does not hold what it declares
+        return np.full(1, np.nan, np.float32)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
 from trkx.errors import ExportError
-from trkx.export.check import inputs_of, run_aoti, run_torchscript
+from trkx.export.check import inputs_of, run_aoti, run_torchscript, torch_threads
 from trkx.export.torchscript_file import load_torchscript
 from trkx.export.validation.model_file import ModelFile
 from trkx.export.validation.reference_ops import REFERENCE_OPS
@@ -112,6 +112,8 @@ def _onnxruntime(file: ModelFile, threads: int, provider: str = CPU) -> Run:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
+    if threads > (os.cpu_count() or 1):  # more threads than cores: those that wait must not keep the others from working
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return session_run(file.data, options, provider)
 
 
@@ -149,7 +151,7 @@ def _torchscript(file: ModelFile, threads: int, device: str = "cpu") -> Run:
         careful = run_torchscript(file.stage, file.data)  # also sees writes into inputs, and buffers that are kept
 
         def run(case: Case) -> NDArray[np.generic]:
-            with _threads(1):
+            with torch_threads(1):
                 return careful(case)
 
         return run
@@ -166,7 +168,7 @@ def _aoti(file: ModelFile, threads: int) -> Run:
     plain = run_aoti(file.stage, file.data)
 
     def run(case: Case) -> NDArray[np.generic]:
-        with _threads(threads):
+        with torch_threads(threads):
             return plain(case)
 
     return run
@@ -177,20 +179,10 @@ def module_run(stage: str, module: Callable[..., Any], threads: int, device: str
 
     def run(case: Case) -> NDArray[np.generic]:
         inputs = [value.to(device) for value in inputs_of(stage, case, torch.float32)]
-        with torch.no_grad(), _threads(threads):
+        with torch.no_grad(), torch_threads(threads):
             output = module(*inputs)
         if not isinstance(output, torch.Tensor):
             raise ExportError(f"expected one tensor, found {type(output).__name__}")
         return np.asarray(output.cpu().numpy())
 
     return run
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -12,8 +12,8 @@ from trkx.export.validation.plots import Picture, pictures
 from trkx.export.validation.report import GROUPS, Report, Row
 from trkx.export.validation.summary import SHORT, in_order, reasons, share, summary
 
-FOLD = 8
-"""Tables with more rows than that are folded; what failed is never."""
+FOLD = 3
+"""A section with more rows than that for each line of its summary is folded below it; what failed is never."""
 MARKS = {"passed": "\u2713 passed", "failed": "\u2717 failed", "not checked": "\u2013 not checked"}
 CLASSES = {"passed": "ok", "failed": "bad", "not checked": "open"}
 
@@ -21,7 +21,7 @@ STYLE = """
 :root { --ok: #1b6b3a; --bad: #a4161a; --open: #7a5c00; --line: #d9d9d6; --soft: #f5f5f2; }
 * { box-sizing: border-box; }
 body { font: 15px/1.5 system-ui, "Segoe UI", "DejaVu Sans", Arial, sans-serif; color: #1c1c1c; background: #fff; margin: 0 auto;
-  max-width: 1080px; padding: 1.5rem 1.25rem 4rem; }
+  max-width: 1240px; padding: 1.5rem 1.25rem 4rem; }
 h1 { font-size: 1.55rem; margin: 0 0 .2rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.2rem; margin: 2.4rem 0 .5rem; padding-top: .6rem; border-top: 1px solid var(--line); }
 h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; }
@@ -35,7 +35,8 @@ p { margin: .4rem 0; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0 1rem; font-size: .87rem; }
 caption { text-align: left; color: #555; padding-bottom: .25rem; }
 th, td { text-align: left; vertical-align: top; padding: .28rem .55rem; border-bottom: 1px solid var(--line); }
-td { overflow-wrap: break-word; } td.detail { min-width: 18rem; overflow-wrap: anywhere; }
+td { overflow-wrap: break-word; } td.detail { min-width: 16rem; overflow-wrap: anywhere; }
+td.engine { white-space: nowrap; } td.case { min-width: 8rem; }
 th { background: var(--soft); white-space: nowrap; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.status { white-space: nowrap; font-weight: 600; }
@@ -48,8 +49,7 @@ figcaption { font-size: .87rem; color: #444; max-width: 60rem; }
 details { margin: .4rem 0; } summary { cursor: pointer; color: #1f4e9e; }
 nav a { margin-right: 1rem; color: #1f4e9e; }
 @media print { body { max-width: none; font-size: 10.5pt; padding: 0; } nav { display: none; } h2 { break-after: avoid; }
-  tr { break-inside: avoid; } summary { color: inherit; }
-  details::details-content { content-visibility: visible; block-size: auto; } }
+  tr { break-inside: avoid; } summary { color: inherit; } }
 """
 
 
@@ -120,16 +120,24 @@ def _section(group: str, rows: Sequence[Row], shown: Sequence[Picture]) -> str:
         f"<figcaption>{_text(picture.caption)}</figcaption></figure>"
         for picture in shown if picture.group == group
     )
-    table = _table(in_order(rows), f"All checks of this section, {len(rows)}")
-    if len(rows) > FOLD:
-        table = _summary(rows) + f"<details><summary>All {len(rows)} checks</summary>{table}</details>"
+    done = [row for row in in_order(rows) if row.status != "not checked"]
+    missing = [row for row in rows if row.status == "not checked"]
+    table = _table(done, f"{len(done)} checks") if done else ""
+    if len(rows) > FOLD * len(summary(rows)):
+        table = _summary(rows) + _folded(f"All {len(done)} checks", table)
+    if missing:
+        table += _folded(f"{len(missing)} not checked", _table(missing, "Not checked"))
     return f"<section><h2 id='{group}'>{_text(GROUPS[group])}</h2><p class='counts'>{numbers}</p>{figures}{table}</section>"
+
+
+def _folded(title: str, content: str) -> str:
+    return f"<details><summary>{title}</summary>{content}</details>" if content else ""
 
 
 def _summary(rows: Sequence[Row]) -> str:
     lines = [
         f"<tr class='{CLASSES[line.status]}'><td class='status {CLASSES[line.status]}'>{MARKS[line.status]}</td>"
-        f"<td>{_text(line.file)}</td><td>{_text(line.engine)}</td><td class='number'>{line.passed or ''}</td>"
+        f"<td>{_text(line.file)}</td><td class='engine'>{_text(line.engine)}</td><td class='number'>{line.passed or ''}</td>"
         f"<td class='number'>{line.failed or ''}</td><td class='number'>{line.not_checked or ''}</td>"
         f"<td>{_text(line.worst.case) if line.worst else ''}</td><td class='number'>{share(line.worst)}</td></tr>"
         for line in summary(rows)
@@ -139,18 +147,21 @@ def _summary(rows: Sequence[Row]) -> str:
 
 
 def _table(rows: Sequence[Row], caption: str) -> str:
-    """Return all rows; columns for numbers only where there are any."""
-    numbers = any(row.difference is not None for row in rows)
+    """Return all rows; columns for engines and for numbers only where there are any."""
+    numbers, engines = any(row.difference is not None for row in rows), any(row.engine for row in rows)
     lines = []
     for row in rows:
+        engine = f"<td class='engine'>{_text(row.engine)}</td>" if engines else ""
         cells = f"<td class='number'>{_number(row.difference)}</td><td class='number'>{_number(row.tolerance)}</td>"
         lines.append(
             f"<tr class='{CLASSES[row.status]}'><td class='status {CLASSES[row.status]}'>{MARKS[row.status]}</td>"
-            f"<td>{_text(row.file or row.stage)}</td><td>{_text(row.engine)}</td><td>{_text(row.case)}</td>"
+            f"<td>{_text(row.file or row.stage)}</td>{engine}<td class='case'>{_text(row.case)}</td>"
             f"{cells if numbers else ''}<td class='detail'>{_text(row.detail)}</td></tr>"
         )
-    names = ("status", "file", "engine", "case", *(("difference", "tolerance") if numbers else ()), "what was seen")
-    return _framed(names, lines, caption, numbers=(4, 5) if numbers else ())
+    names = ["status", "file", *(["engine"] if engines else []), "case"]
+    places = (len(names), len(names) + 1) if numbers else ()
+    names += [*(["difference", "tolerance"] if numbers else []), "what was seen"]
+    return _framed(names, lines, caption, places)
 
 
 def _framed(names: Sequence[str], lines: Sequence[str], caption: str, numbers: Sequence[int]) -> str:

@@ -125,9 +125,9 @@ def draw_flips(figure: Any, scores: Sequence[EdgeScores]) -> None:
 
 
 def _ticks(band: float, limit: float) -> tuple[list[float], list[str]]:
-    """Return 0 and, on both sides, at most four powers of ten from the band to the limit (or one number there), with labels."""
+    """Return 0 and, on both sides, at most three powers of ten from the band to the limit (or one number there), with labels."""
     low, high = int(np.ceil(np.log10(band))), int(np.floor(np.log10(limit)))
-    steps = [10.0**power for power in range(high, low - 1, -max(1, (high - low + 3) // 4))]
+    steps = [10.0**power for power in range(high, low - 1, -max(1, (high - low + 3) // 3))]
     if not steps:
         steps = [max(one for one in (10.0**high, 2.0 * 10.0**high, 5.0 * 10.0**high) if one <= limit)]
     ticks = [*(-step for step in steps), 0.0, *reversed(steps)]

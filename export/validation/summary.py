@@ -14,7 +14,7 @@ SHORT = {
     "tracks": "Tracks", "placement": "Placement", "memory": "Memory", "optimisers": "Optimisers", "weights": "Weights, features",
 }
 """Names of groups where space is short."""
-ORDER = {"failed": 0, "not checked": 1, "passed": 2}
+ORDER = {"failed": 0, "passed": 1, "not checked": 2}
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Line:
 
 
 def in_order(rows: Iterable[Row]) -> list[Row]:
-    """Return rows with the failed first, then those not checked, then those passed; otherwise in the order given."""
+    """Return rows with the failed first, then those passed, then those not checked; otherwise in the order given."""
     return sorted(rows, key=lambda row: ORDER[row.status])
 
 
@@ -94,12 +94,23 @@ def share(row: Row | None) -> str:
 
 
 def summary(rows: Sequence[Row]) -> list[Line]:
-    """Return one line for each (file or stage, engine), those that failed first and those without any result last."""
+    """Return one line for each (file or stage, engine), those that failed first; without any result last.
+
+    A line without result stands for all files that an engine did not check.
+    """
     found: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         found.setdefault((row.file or row.stage, row.engine), []).append(row)
     lines = [_line(file, engine, own) for (file, engine), own in found.items()]
-    return sorted(lines, key=lambda line: ("failed", "passed", "not checked").index(line.status))
+    missing: dict[str, list[Line]] = {}
+    for line in lines:
+        if line.status == "not checked":
+            missing.setdefault(line.engine, []).append(line)
+    done = sorted((line for line in lines if line.status != "not checked"), key=lambda line: ORDER[line.status])
+    return done + [
+        Line(", ".join(one.file for one in own), engine, 0, 0, sum(one.not_checked for one in own), None)
+        for engine, own in missing.items()
+    ]
 
 
 def _line(file: str, engine: str, rows: Sequence[Row]) -> Line:

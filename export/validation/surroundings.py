@@ -8,6 +8,7 @@ from pathlib import Path
 
 from trkx.bundle import Bundle
 from trkx.export.door import check_features
+from trkx.export.lint.finding import Finding
 from trkx.export.lint.run import Linted, lint
 from trkx.export.validation.report import Row
 from trkx.runtime.events.event import Event
@@ -15,7 +16,7 @@ from trkx.spec import PipelineSpec
 
 
 def lint_rows(path: Path, target: str | None = None) -> list[Row]:
-    """Return a row for each model file in a bundle (or for a file): failed for each error that lint finds in it.
+    """Return a row for each model file in a bundle (or for a file): failed, once for each rule that finds an error in it.
 
     Args:
         path: a bundle or a model file.
@@ -30,13 +31,22 @@ def _rows(linted: Linted, path: Path) -> list[Row]:
     row = Row("lint", "all", name, "", linted.target or "no target", "passed")
     if linted.skipped:
         return [replace(row, status="not checked", detail=linted.skipped)]
-    errors = [finding for finding in linted.findings if finding.severity == "error"]
+    errors: dict[str, list[Finding]] = {}
+    for finding in linted.findings:
+        if finding.severity == "error":
+            errors.setdefault(f"{finding.rule.id} {finding.rule.name}", []).append(finding)
     if errors:
-        details = [f"{one.rule.id} {one.rule.name}: {one.message}{f' ({one.where})' if one.where else ''}" for one in errors]
-        fixes = [one.fix for one in errors]
-        return [replace(row, status="failed", detail=f"{what}. {fix}") for what, fix in zip(details, fixes, strict=True)]
+        return [replace(row, status="failed", detail=_words(rule, found)) for rule, found in errors.items()]
     rest = ", ".join(dict.fromkeys(f"{one.rule.id} {one.rule.name}" for one in linted.findings))
     return [replace(row, detail=f"no error; {rest}" if rest else "nothing found")]
+
+
+def _words(rule: str, found: Sequence[Finding]) -> str:
+    """Return the findings of one rule in one sentence: how many, the first, and what to do."""
+    first = found[0]
+    places = f" in {len(found)} places, the first" if len(found) > 1 else ""
+    where = f" ({first.where})" if first.where and first.where not in first.message else ""
+    return f"{rule}{places}: {first.message.rstrip('.')}{where}. {first.fix}"
 
 
 def integrity_rows(bundle: Bundle) -> list[Row]:

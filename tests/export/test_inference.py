@@ -70,6 +70,19 @@ def test_local_functions_are_not_unfolded():
     assert plausible(body) and not bounded(body)
 
 
+def test_a_node_that_inference_would_crash_on_is_seen_before():
+    for change in (lambda node: setattr(node.attribute[0], "type", onnx.AttributeProto.STRING), lambda node: node.input.pop(),
+                   lambda node: node.attribute.add(name="axis", type=onnx.AttributeProto.INT)):
+        damaged = model([helper.make_node("GatherND", ["x", "x"], ["y"], batch_dims=0)], INT)
+        assert inferred(damaged) is not damaged
+        change(damaged.graph.node[0])
+        assert bounded(damaged) and inferred(damaged) is damaged
+    foreign = model([helper.make_node("Nowhere", ["x"], ["z"]), helper.make_node("Mine", ["z"], ["w"], domain="my.own"),
+                     helper.make_node("Identity", ["x"], ["y"])])
+    foreign.opset_import.append(helper.make_opsetid("my.own", 1))
+    assert Graph(foreign).shape("y") == (3, 4)
+
+
 def test_usual_graphs_are_inferred(golden):
     assert Graph(model_of()).shape("d") == ("num_edges", 3)
     published = onnx.load(golden / "lrt" / "gnn.onnx")

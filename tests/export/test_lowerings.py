@@ -119,6 +119,16 @@ def test_what_is_added_to_is_kept(name: str, reduction: str, fill: float, rng: n
 
 
 @pytest.mark.parametrize("name", LOWERINGS)
+def test_indices_are_taken_as_a_scatter_takes_them(name: str, rng: np.random.Generator) -> None:
+    model, _ = lowered(aggregating("add"), LOWERINGS[name])
+    target, messages = rng.integers(-30, 30, 300), rng.normal(size=(300, WIDTH)).astype(np.float32)
+    np.testing.assert_allclose(run(model, 30, target, messages), exactly("add", 30, target % 30, messages), rtol=1e-4, atol=1e-5)
+    target[7] = 30
+    with pytest.raises(Exception, match=r"(?i)index|indices"):
+        run(model, 30, target, messages)
+
+
+@pytest.mark.parametrize("name", LOWERINGS)
 def test_nan_and_infinity_are_not_lost(name: str) -> None:
     model, _ = lowered(aggregating("add"), LOWERINGS[name])
     target = np.repeat(np.arange(4), [3, 40, 1, 2])

@@ -275,15 +275,16 @@ def test_the_page_says_by_what(verdicts: dict[str, Verdict]) -> None:
     lines = [
         "# What catches which fault",
         "",
-        "One fault at a time in a good model (a small interaction network, exported for acts-onnx). *Lint* reads the file alone;",
-        "*validation* runs it against the float64 network, and against itself with edges permuted, hits relabelled, edges listed",
-        "twice. Written by `tests/export/test_mutant_table.py`, which fails if a fault passes, or if a good model raises an alarm.",
+        "One fault at a time in a good model (a small interaction network, exported for acts-onnx). *Lint* reads the file alone,",
+        "*validation* runs it against the float64 network, and against itself with edges permuted, hits relabelled, edges",
+        "listed twice. Written by `tests/export/test_mutant_table.py`; it fails if a fault passes, or a good model does not.",
         "",
         "| fault | lint | validation |",
         "|---|---|---|",
         *(f"| {name} | {', '.join(v.rules) or '-'} | {', '.join(v.groups) or '-'} |" for name, v in verdicts.items()),
         "",
-        "ScatterND(add) is right with one thread, as here; with two, 20 runs on 200 000 edges show it (`tests/export/test_exporters.py`).",
+        "ScatterND(add) is right with one thread, as here; with two, 20 runs on 200 000 edges show it",
+        "(`tests/export/test_exporters.py`).",
     ]
     text = "\n".join(lines) + "\n"
     if os.environ.get("TRKX_WRITE") == "1":

@@ -13,7 +13,7 @@ from trkx.export.validation import html
 from trkx.export.validation.html import html_report
 from trkx.export.validation.plots import pictures
 from trkx.export.validation.report import EdgeScores, Efficiency, Report, Row
-from trkx.export.validation.summary import reasons, share, summary, used, worst
+from trkx.export.validation.summary import in_order, reasons, share, summary, used, worst
 
 HOSTILE = "<script>alert(1)</script>' onerror='x' \"\u202e$\\frac$ _.onnx"
 
@@ -144,8 +144,10 @@ def test_the_worst_check_is_the_one_that_used_most_of_its_tolerance() -> None:
 
 
 def test_lines_of_files_without_results_come_last() -> None:
-    rows = [row("not checked", engine="CUDA"), row(), row(), row("failed", engine="other")]
-    assert [(line.engine, line.status) for line in summary(rows)] == [
-        ("other", "failed"), ("engine", "passed"), ("CUDA", "not checked"),
+    missing = [row("not checked", engine="CUDA", file=name) for name in ("a.onnx", "b.onnx")]
+    rows = [*missing, row(), row(), row("failed", engine="other")]
+    assert [(line.engine, line.status, line.file) for line in summary(rows)] == [
+        ("other", "failed", "gnn.onnx"), ("engine", "passed", "gnn.onnx"), ("CUDA", "not checked", "a.onnx, b.onnx"),
     ]
-    assert [reason.count for reason in reasons(rows)] == [1]
+    assert [reason.count for reason in reasons(rows)] == [2]
+    assert [one.status for one in in_order(rows)] == ["failed", "passed", "passed", "not checked", "not checked"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,15 @@ from trkx.export.validation.oracle import oracle_for
 from trkx.export.validation.report import Row
 
 GRAPHS = ("star", "duplicate edges", "complete bipartite")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: more of them wait for each other on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def rows_of(file: ModelFile, *names: str, reference: bytes | None = None) -> list[Row]:
@@ -41,8 +51,14 @@ def test_a_right_file_passes(file: ModelFile) -> None:
     assert ("sums of edges listed twice" in kinds) == (file.network is not None)
 
 
-@pytest.mark.parametrize("file", [onnx_file(PLAIN, known=False), onnx_file(ADDED, known=False), torchscript_file(LastMessage(), known=False)],
-                         ids=["assignment", "the exporter of 2021", "torchscript"])
+WITHOUT_SUM = {
+    "assignment": onnx_file(PLAIN, known=False),
+    "the exporter of 2021": onnx_file(ADDED, known=False),
+    "torchscript": torchscript_file(LastMessage(), known=False),
+}
+
+
+@pytest.mark.parametrize("file", WITHOUT_SUM.values(), ids=WITHOUT_SUM.keys())
 def test_a_missing_sum_fails_without_any_reference(file: ModelFile) -> None:
     rows = rows_of(file)
     assert failed(rows) >= {f"{name}: edges permuted" for name in GRAPHS}
@@ -96,7 +112,7 @@ class Embedding(nn.Module):
         self.fault = fault
 
     def forward(self, x: Tensor) -> Tensor:
-        place = torch.tanh(x @ torch.ones(3, 4).cumsum(1).to(x))
+        place = torch.tanh(torch.cat([x, x[:, :1] * 2.0], 1))
         return torch.cumsum(place, 0) if self.fault == "order" else place - place.mean(0) if self.fault == "centred" else place
 
 

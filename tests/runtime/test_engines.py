@@ -114,7 +114,7 @@ def test_onnx_files_in_each_others_place_are_refused(tiny_bundle, tmp_path):
     copy = shutil.copytree(tiny_bundle, tmp_path / "copy")
     shutil.copy(copy / "gnn.onnx", copy / "filter.onnx")
     manifest = Bundle.open(copy, check=False).manifest
-    files = [file_entry(copy, file.path, file.stage, file.format) for file in manifest.files]
+    files = [file_entry(copy, file.path, file.stage, file.format, target=file.target) for file in manifest.files]
     write_manifest(copy, dataclasses.replace(manifest, files=tuple(files)))
     with pytest.raises(BundleError, match=r"filter\.onnx: expected the network of stage filter, found stage 'gnn'"):
         Pipeline.open(copy)

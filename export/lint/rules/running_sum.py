@@ -19,7 +19,8 @@ _TAKING = ("Gather", "GatherND", "GatherElements")
 def _check(subject: Subject) -> Iterator[Remark]:
     for graph in subject.graph.all() if subject.graph is not None else ():
         for node in graph.nodes:
-            if node.op_type != "CumSum" or node.domain not in STANDARD or len(node.input) < 2 or _short(graph, node):
+            known = node.op_type == "CumSum" and node.domain in STANDARD and len(node.input) > 1 and node.output
+            if not known or _short(graph, node):
                 continue
             difference = _difference(graph, node)
             dtypes = [graph.dtype(name) for name in (node.input[0], difference.output[0])] if difference is not None else []

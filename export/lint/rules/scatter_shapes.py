@@ -11,7 +11,7 @@ from trkx.export.lint.doors import shown
 from trkx.export.lint.finding import Remark, Rule, Subject
 from trkx.export.lint.scatters import scatters
 from trkx.export.lint.walking import label, on_tensorrt, place
-from trkx.export.onnx_graph import Graph, attribute
+from trkx.export.onnx_graph import Graph, whole
 
 Dim = int | str | None
 
@@ -54,7 +54,7 @@ def _other_length(a: Dim, b: Dim) -> bool:
 
 
 def _narrow(graph: Graph, node: onnx.NodeProto, data: tuple[Dim, ...], updates: tuple[Dim, ...]) -> Iterator[Remark]:
-    axis = int(attribute(node, "axis", 0)) % max(len(data), 1)
+    axis = whole(node, "axis") % max(len(data), 1)
     pairs = [(a, b) for place_, (a, b) in enumerate(zip(data, updates, strict=True)) if place_ != axis]
     if any(isinstance(a, int) and isinstance(b, int) and b < a for a, b in pairs):
         message = f"{label(node)}: updates {shown(updates)} are narrower than the data {shown(data)}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from trkx.export.lint.finding import Remark, Rule, Subject
 from trkx.export.lint.intervals import COUNT, Intervals
 from trkx.export.lint.walking import STANDARD, label, place
-from trkx.export.onnx_graph import attribute
+from trkx.export.onnx_graph import whole
 
 LARGEST = 3840
 """Largest k of TensorRT's TopK."""
@@ -21,9 +21,9 @@ def _check(subject: Subject) -> Iterator[Remark]:
         for node in graph.nodes:
             if node.op_type != "TopK" or node.domain not in STANDARD or not node.input:
                 continue
-            most = intervals.of(node.input[1])[1] if len(node.input) > 1 else int(attribute(node, "k", 0))
+            most = intervals.of(node.input[1])[1] if len(node.input) > 1 else whole(node, "k")
             shape = graph.shape(node.input[0])
-            axis = int(attribute(node, "axis", -1))
+            axis = whole(node, "axis", -1)
             length = shape[axis] if shape is not None and -len(shape) <= axis < len(shape) else None
             if min(most, length if isinstance(length, int) else most) > LARGEST:
                 number = f"{most} elements" if most < COUNT else "as many elements as the event has"
