@@ -19,7 +19,8 @@ from trkx.export.onnx_file import example_inputs
 def aoti_bytes(stage: str, network: nn.Module, num_features: int, metadata: Mapping[str, str]) -> bytes:
     """Return a network as an AOTInductor package for the CPU, any number of hits and edges; compiling takes a minute.
 
-    The package holds machine code: it runs on this architecture and with this version of libtorch. Sources that the compiler
+    The package holds machine code: it runs on this architecture and with this version of libtorch. It ignores strides: inputs
+    that are not contiguous give wrong results without an error (seen in torch 2.13). Sources that the compiler
     leaves in it, which name folders of this machine, are taken out.
 
     Args:

@@ -84,12 +84,12 @@ def checks_of_export(
     depth, start = LEVELS["export"], time.perf_counter()
     networks = {file.stage: file.network for file in files if file.network is not None}
     rows: list[Row] = []
+    oracles = {file.stage: oracle_for(file) for file in files}  # one a stage: it keeps what it was asked
     for file in files:
         tell(f"checking {file.path}")
-        rows += file_rows(file, oracle_for(file), expected[file.stage], depth)
+        rows += file_rows(file, oracles[file.stage], expected[file.stage], depth)
     tell("decisions")
     exact = exact_event(spec, {stage: oracle_of(network) for stage, network in networks.items()}, event)
-    oracles = {file.stage: oracle_for(file) for file in files}
     decided, scores = decision_rows(files, exact, oracles, spec.graph.radius, depth.threads, depth.samples)
     words = facts("export", EXACT, [event], time.perf_counter() - start)
     return Report(f"Checks of the export of {spec.name}", spec.name, [*rows, *decided], scores, facts=words)
