@@ -24,7 +24,7 @@ class Aggregation:
         kind: element type of the values.
         width: F if the file says so.
         size: name of the shape that the data were made of, if they are nothing but one number in that shape; its first
-            element is N. Sums over the same index and the same such shape can share their preparation.
+            element is N; None if that is not seen. Sums over the same index and the same such shape can share their preparation.
         blank: data are all 0 (for "add") or all -infinity (for "max"), so that nothing needs to be added to the result.
     """
 
@@ -51,16 +51,23 @@ def aggregations(graph: Graph) -> list[Aggregation]:
         if node.op_type != "ScatterElements" or reduction not in ("add", "max") or len(node.input) < 3:
             continue
         data, index, values = node.input[:3]
-        shape = graph.shape(values) or graph.shape(data)
+        shape, onto = graph.shape(values), graph.shape(data)
         kind = graph.dtype(values) or graph.dtype(data)
         row = row_index(graph, index)
         if row is None or shape is None or len(shape) != 2 or kind not in KINDS or attribute(node, "axis", 0) not in (0, -2):
             continue
+        if not _same(shape[1:], onto[1:] if onto else None) or not _same(shape[:1], graph.shape(row)):
+            continue  # narrower than what it is added to, or one index for several rows: legal, and something else
         size, fill = filled_with(graph, data)
         blank = fill == (0.0 if reduction == "add" else float("-inf"))
         width = shape[1] if isinstance(shape[1], int) else None
         found.append(Aggregation(node, reduction, data, row, values, kind, width, size if fill is not None else None, blank))
     return found
+
+
+def _same(one: tuple[int | str | None, ...], two: tuple[int | str | None, ...] | None) -> bool:
+    """Return whether two shapes are known and equal: numbers, or axes of one name."""
+    return None not in one and one == two
 
 
 def row_index(graph: Graph, index: str) -> str | None:
@@ -108,7 +115,8 @@ def filled_with(graph: Graph, name: str) -> tuple[str | None, float | None]:
         return filled_with(graph, node.input[0])
     if node.op_type == "Expand":
         value = _single(graph, node.input[0])
-        return (node.input[1], value) if value is not None else (None, None)
+        shape = node.input[1] if graph.shape(node.input[1]) == (2,) else None  # a shorter one does not begin with N
+        return (shape, value) if value is not None else (None, None)
     if node.op_type == "ConstantOfShape":
         tensor = attribute(node, "value")
         return node.input[0], 0.0 if tensor is None else float(onnx.numpy_helper.to_array(tensor).reshape(-1)[0])

@@ -121,5 +121,9 @@ def _onnx(graph: Float64Graph, title: str, case: Case, samples: int) -> Expectat
     def moved(copies: int) -> Float64:
         return graph.run(feeds_of(copied(case, copies), graph.inputs), generator)
 
-    exact = graph.run(feeds_of(case, graph.inputs))
+    try:
+        exact = graph.run(feeds_of(case, graph.inputs))
+    except Exception as error:  # the evaluator raises what numpy raises
+        problem = f"the file can't be computed in float64 ({error}); look at what lint says"
+        raise ExportError(f"graph '{case.name}': {problem}.") from error
     return Expectation(case, exact, tolerance_from(exact, largest_move(exact, moved, samples), samples), title)

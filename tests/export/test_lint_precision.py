@@ -182,6 +182,7 @@ def test_a_table_of_all_hits_by_all_edges_is_found() -> None:
     ("tail", "weights", "message"),
     [
         ("h = Cast <to = 10> (source) output = Identity (y)", "", "error: Cast that makes 'h' turns hit indices into FLOAT16"),
+        ("h = Cast <to = 5> (source) k = Cast <to = 7> (h)", "", "error: Cast that makes 'h' turns hit indices into INT16"),
         ("p = Add (source, first) q = Squeeze (p) h = Cast <to = 16> (q)", "", "turns hit indices into BFLOAT16"),
         ("n = Shape (x) k = Gather (n, first) h = Cast <to = 10> (k)", "", "turns indices or counts into FLOAT16"),
         ("h = Cast <to = 10> (c)", "int64[2] c = {1, 2049}", "rounds constants above 2048"),

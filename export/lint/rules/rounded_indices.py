@@ -1,4 +1,4 @@
-"""TRKX025: indices or counts in a floating-point type that does not hold them exactly."""
+"""TRKX025: indices or counts in a type that does not hold them exactly."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from trkx.export.lint.finding import Remark, Rule, Subject
 from trkx.export.lint.walking import INTEGERS, MOVING, constant, dtype_name, label, place, sources
 from trkx.export.onnx_graph import HALF, Graph, attribute
 
-EXACT: dict[int, int] = {onnx.TensorProto.FLOAT16: 2**11, onnx.TensorProto.BFLOAT16: 2**8, onnx.TensorProto.FLOAT: 2**24}
+EXACT: dict[int, int] = {
+    onnx.TensorProto.FLOAT16: 2**11, onnx.TensorProto.BFLOAT16: 2**8, onnx.TensorProto.FLOAT: 2**24,
+    onnx.TensorProto.INT8: 2**7 - 1, onnx.TensorProto.UINT8: 2**8 - 1,
+    onnx.TensorProto.INT16: 2**15 - 1, onnx.TensorProto.UINT16: 2**16 - 1,
+}  # fmt: skip
 """Largest whole number up to which a type holds all of them."""
 _COUNTING = (
     "Shape", "Size", "NonZero", "ArgMax", "ArgMin", "Unique", "Range", "CumSum", "ReduceSum", "ScatterElements", "ScatterND",
@@ -58,7 +62,7 @@ def _cast(subject: Subject, axes: Axes, graph: Graph, node: onnx.NodeProto, door
         else:
             continue
         message = f"{label(node)} turns {what} into {dtype_name(to)}, which holds whole numbers only up to {limit}"
-        yield Remark(message, place(node), "error" if to in HALF else "warning")
+        yield Remark(message, place(node), "warning" if to == onnx.TensorProto.FLOAT else "error")
         return
 
 
@@ -87,12 +91,12 @@ def _moving(axes: Axes, graph: Graph, node: onnx.NodeProto) -> bool:
 RULE = Rule(
     id="TRKX025",
     name="rounded-indices",
-    title="indices or counts in a floating-point type that does not hold them exactly",
+    title="indices or counts in a type that does not hold them exactly",
     severity="error",
     kinds=("onnx",),
     reason=(
-        "float16 holds whole numbers up to 2048, bfloat16 up to 256, float32 up to 16.8 million. A rounded index points to "
-        "another hit; a sum of ones in float16 stops at 2048, so the mean of a large neighbourhood is wrong."
+        "float16 holds whole numbers up to 2048, bfloat16 up to 256, float32 up to 16.8 million; int16 wraps at 32768. A wrong "
+        "index points to another hit; a sum of ones in float16 stops at 2048, so the mean of a large neighbourhood is wrong."
     ),
     affected="converters to half precision; means that allocate their count in the type of the messages",
     fix="Keep indices in int64 and counts in float32 or int64, and cast the quotient, not the count.",
