@@ -101,7 +101,7 @@ def main() -> None:
         from trkx.runtime.features import node_features
 
         pipeline = Pipeline.open(given.bundle, threads=given.threads)
-        radius = radius or pipeline.spec.graph.radius
+        radius = radius or pipeline.spec.needed_graph().radius
         for source in open_events(given.events):
             clouds[f"event {source.event_id}"] = pipeline.engine.embed(node_features(source.read(), pipeline.spec.features))
     if not clouds:

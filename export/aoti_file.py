@@ -13,10 +13,12 @@ import torch
 from torch import nn
 
 from trkx.errors import ExportError
-from trkx.export.onnx_file import example_inputs
+from trkx.export.onnx_file import dynamic_shapes, example_inputs
 
 
-def aoti_bytes(stage: str, network: nn.Module, num_features: int, metadata: Mapping[str, str]) -> bytes:
+def aoti_bytes(
+    stage: str, network: nn.Module, num_features: int, metadata: Mapping[str, str], num_edge_features: int = 0
+) -> bytes:
     """Return a network as an AOTInductor package for the CPU, any number of hits and edges; compiling takes a minute.
 
     The package holds machine code: it runs on this architecture and with this version of libtorch. It ignores strides: inputs
@@ -28,18 +30,18 @@ def aoti_bytes(stage: str, network: nn.Module, num_features: int, metadata: Mapp
         network: float32 module in eval mode.
         num_features: columns of x.
         metadata: what the package says of itself (`pkg.trkx.*`).
+        num_edge_features: columns of edge_attr.
 
     Raises:
         ExportError: the network can't be exported, or there is no C++ compiler here.
     """
-    inputs = example_inputs(stage, num_features)
-    axes = ({0: torch.export.Dim.DYNAMIC}, {1: torch.export.Dim.DYNAMIC})[: len(inputs)]
+    inputs = example_inputs(stage, num_features, num_edge_features)
     with tempfile.TemporaryDirectory(prefix="trkx-aoti-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's advice on its own internals
         package = Path(folder) / f"{stage}.pt2"
         try:
             with torch.no_grad():
-                program = torch.export.export(network, inputs, dynamic_shapes=axes, strict=False)
+                program = torch.export.export(network, inputs, dynamic_shapes=dynamic_shapes(len(inputs)), strict=False)
                 torch._inductor.aoti_compile_and_package(
                     program,
                     package_path=str(package),

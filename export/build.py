@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import nn
 
-from trkx.bundle import STAGES, Bundle, FileEntry, Manifest, file_entry, staged, write_manifest
+from trkx.bundle import Bundle, FileEntry, Manifest, file_entry, staged, write_manifest
 from trkx.errors import ExportError
 from trkx.export.card import model_card
 from trkx.export.check import CheckRow, Expectation, expectations, oracle_of
@@ -32,9 +32,9 @@ Progress = Callable[[str, int, int], None]
 """Called with (what is done next, steps done, steps in all)."""
 
 
-def steps_of(targets: Sequence[str] = ()) -> int:
+def steps_of(stages: Sequence[str], targets: Sequence[str] = ()) -> int:
     """Return how many steps an export has: reading, float64, each stage written, each file checked, lint, decisions, card."""
-    return len(STAGES) * (1 + files_a_stage(targets)) + 5
+    return len(stages) * (1 + files_a_stage(targets)) + 5
 
 
 @dataclass(frozen=True)
@@ -83,27 +83,31 @@ def export_models(
         ExportError: a file is not right; the message names file, graph and error. What was at `target` is untouched.
         BundleError: `target` can't be written or holds something else.
     """
-    require_targets(targets, lowering)
-    steps = iter(range(steps_of(targets)))
+    require_targets(targets, lowering, source.spec)
+    stages = source.spec.stages
+    steps = iter(range(steps_of(stages, targets)))
 
     def tell(what: str) -> None:
         if progress is not None:
-            progress(what, next(steps), steps_of(targets))
+            progress(what, next(steps), steps_of(stages, targets))
 
     with staged(target, overwrite) as folder:
         tell("reading checkpoints")
-        networks = {stage: load_network(source, stage) for stage in STAGES}
+        networks = {stage: load_network(source, stage) for stage in stages}
         tell("float64 reference")
-        zoo = cases(source.spec, event, embedder(networks["embedding"]))
-        expected = {stage: expectations(stage, networks[stage], zoo) for stage in STAGES}
+        zoo = cases(source.spec, event, embedder(networks["embedding"]) if "embedding" in networks else None)
+        expected = {stage: expectations(stage, networks[stage], zoo) for stage in stages}
         refuse_blind(expected)
         entries = []
-        for stage in STAGES:
+        for stage in stages:
             tell(f"writing {stage}")
             entries += write_stage(folder, source, stage, networks[stage], expected[stage], targets, lowering)
         (folder / WEIGHTS).write_bytes(save(_tensors(networks), weights_metadata(source.spec)))
         entries.append(file_entry(folder, WEIGHTS, "all", "safetensors"))
-        options = {"targets": list(targets), "lowering": lowering}
+        options: dict[str, Any] = {"targets": list(targets), "lowering": lowering}
+        if source.readings:
+            families = {stage: reading.family for stage, reading in source.readings.items()}
+            options |= {"families": families, "assumed": list(source.notes)}
         manifest = Manifest(source.spec.name, source.spec, tuple(entries), provenance(source.checkpoints, options))
         write_manifest(folder, manifest)
         rows, not_checked = check_bundle(Bundle.open(folder), source, networks, expected, event, tell)
@@ -143,12 +147,14 @@ def check_bundle(
         Every comparison, and what could not be compared here, in words.
     """
     rows = check_features(source.spec, bundle.spec, event)
-    rows += check_weights(bundle.read("all", "safetensors"), {s: load_network(source, s).state_dict() for s in STAGES})
+    held = {stage: load_network(source, stage).state_dict() for stage in source.spec.stages}
+    rows += check_weights(bundle.read("all", "safetensors"), held)
     files, lost = files_of(bundle, networks)
     for file in files:
         if file.format == "onnx":
             metadata = onnx_metadata(source.spec, file.stage, file.target)
-            problems = problems_at_the_doors(file.data, file.stage, file.num_features, file.width, metadata, file.target)
+            problems = problems_at_the_doors(file.data, file.stage, file.num_features, file.width, metadata, file.target,
+                                             len(source.spec.edge_features))
             rows += [CheckRow(file.path, file.stage, "doors", float("nan"), 0.0, False, problem) for problem in problems]
     tell("lint")
     linted = lint_rows(bundle.path)

@@ -9,31 +9,43 @@ from trkx.export.check import CheckRow
 from trkx.export.pipeline_folder import Source
 from trkx.manifest import FileEntry
 
-HEADING = "## Export"
+HEADING, ORIGIN = "## Export", "## Checkpoints"
+TITLES = {"embedding": "Embedding", "filter": "Filter", "gnn": "GNN"}
 
 
 def model_card(source: Source, files: Sequence[FileEntry], rows: Sequence[CheckRow], provenance: Mapping[str, Any]) -> str:
     """Return the card as Markdown: what the networks are, then when and with what they were exported and how they compare."""
     text = source.card.read_text(encoding="utf-8").rstrip() if source.card else _described(source)
-    text = text.split(f"\n{HEADING}\n")[0].rstrip()
-    return text + "\n\n" + _exported(files, rows, provenance)
+    for heading in (HEADING, ORIGIN):
+        text = text.split(f"\n{heading}\n")[0].rstrip()
+    return text + "\n\n" + _assumed(source) + _exported(files, rows, provenance)
 
 
 def _described(source: Source) -> str:
     spec = source.spec
     features = ", ".join(f"{f.name} / {f.scale:g}" for f in spec.features)
+    networks = []
+    for stage, network in spec.networks.items():
+        cut = spec.cut(stage)
+        networks.append(f"- {TITLES[stage]}: {network.summary}" + ("" if cut is None else f", cut {cut:g}"))
+        if stage == "embedding" and spec.graph is not None:
+            networks.append(f"- Graph: pairs within {spec.graph.radius:g} in the embedding, direction {spec.graph.direction}")
     return "\n".join([
         f"# {spec.name}",
         "",
         "No model card came with this pipeline: on what it was trained, and how well it does, is not known here.",
         "",
         f"- Node features: {features} (mm, radians or counts, divided by the scale)",
-        f"- Embedding: {spec.embedding.layers} layers of {spec.embedding.hidden}, {spec.embedding.dim} dimensions",
-        f"- Graph: pairs within {spec.graph.radius:g} in the embedding, direction {spec.graph.direction}",
-        f"- Filter: {spec.filter.layers} layers of {spec.filter.hidden}, cut {spec.cuts.filter:g}",
-        f"- GNN: {spec.gnn.iterations} iterations, width {spec.gnn.hidden}, cut {spec.cuts.gnn:g}",
+        *networks,
         f"- Tracks: {spec.labelling.method}, at least {spec.labelling.min_hits} hits",
     ])
+
+
+def _assumed(source: Source) -> str:
+    """Return what was made of the checkpoints of other code bases, "" for our own."""
+    if not source.readings:
+        return ""
+    return "\n".join([ORIGIN, "", *(f"- {note}" for note in source.notes), "", ""])
 
 
 def _exported(files: Sequence[FileEntry], rows: Sequence[CheckRow], provenance: Mapping[str, Any]) -> str:

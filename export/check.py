@@ -18,7 +18,7 @@ from torch import nn
 from trkx.errors import ExportError
 from trkx.export.torchscript_file import load_torchscript, problems_in_torchscript
 from trkx.export.validation.bounds import SAMPLES, exact_and_moves, tolerance_from
-from trkx.export.zoo import Case, copied
+from trkx.export.zoo import Case, copied, feeds_of
 
 Float64 = NDArray[np.float64]
 Run = Callable[[Case], NDArray[np.generic]]
@@ -81,8 +81,8 @@ def _size(output: Float64) -> float:
 
 def inputs_of(stage: str, case: Case, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
     """Return a graph as what a network of that stage is called with: contiguous, which AOTInductor takes for granted."""
-    x = torch.tensor(np.ascontiguousarray(case.x), dtype=dtype)
-    return (x,) if stage == "embedding" else (x, torch.tensor(np.ascontiguousarray(case.edge_index)))
+    arrays = [np.ascontiguousarray(array) for array in case.arrays(stage)]
+    return tuple(torch.tensor(array, dtype=dtype if array.dtype.kind == "f" else None) for array in arrays)
 
 
 def oracle_of(network: nn.Module) -> nn.Module:
@@ -132,11 +132,10 @@ def run_onnx(stage: str, data: bytes) -> Run:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_inputs()]
 
     def run(case: Case) -> NDArray[np.generic]:
-        feeds = {"x": case.x.copy()} | ({} if stage == "embedding" else {"edge_index": case.edge_index.copy()})
-        outputs = session.run(["output"], feeds)
-        return np.asarray(outputs[0])
+        return np.asarray(session.run(["output"], feeds_of(case, names))[0])
 
     return run
 

@@ -6,7 +6,8 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import onnx
 import torch
@@ -14,9 +15,11 @@ from torch import nn
 
 from trkx.errors import ExportError
 from trkx.export.folding import folded
+from trkx.export.lint.scatters import overwrites, scatters_of
+from trkx.export.lint.walking import label
 from trkx.export.lowerings.lower import lowered
 from trkx.export.lowerings.table import lowering_of
-from trkx.export.onnx_graph import SCATTERS, reduction_of
+from trkx.export.onnx_graph import Graph, reduction_of
 from trkx.export.targets import target_of
 from trkx.export.translation import translations
 
@@ -35,25 +38,42 @@ class Door:
         return f"{self.name} {self.dtype} [{', '.join(map(str, self.shape))}]"
 
 
-def doors(stage: str, num_features: int, width: int = 1) -> tuple[tuple[Door, ...], Door]:
-    """Return the inputs and the output that the file of a stage must have. `width`: columns of the output."""
+def doors(stage: str, num_features: int, width: int = 1, num_edge_features: int = 0) -> tuple[tuple[Door, ...], Door]:
+    """Return the inputs and the output that the file of a stage must have.
+
+    width: columns of the output. num_edge_features: columns of edge_attr, 0 for a network that reads none.
+    """
     x = Door("x", "FLOAT", ("num_hits", num_features))
     if stage == "embedding":
         return (x,), Door("output", "FLOAT", ("num_hits", width))
-    return (x, Door("edge_index", "INT64", (2, "num_edges"))), Door("output", "FLOAT", ("num_edges", width))
+    more = (Door("edge_attr", "FLOAT", ("num_edges", num_edge_features)),) if num_edge_features and stage == "gnn" else ()
+    return (x, Door("edge_index", "INT64", (2, "num_edges")), *more), Door("output", "FLOAT", ("num_edges", width))
 
 
-def example_inputs(stage: str, num_features: int) -> tuple[torch.Tensor, ...]:
+def example_inputs(stage: str, num_features: int, num_edge_features: int = 0) -> tuple[torch.Tensor, ...]:
     """Return inputs to trace with: 7 hits with different positive features, 11 edges, some of them repeated."""
     x = torch.linspace(0.05, 0.95, 7 * num_features).reshape(num_features, 7).T.contiguous()
     if stage == "embedding":
         return (x,)
-    return x, torch.tensor([[0, 0, 1, 2, 3, 4, 5, 0, 1, 1, 2], [1, 2, 2, 3, 4, 5, 6, 1, 6, 5, 6]])
+    edges = torch.tensor([[0, 0, 1, 2, 3, 4, 5, 0, 1, 1, 2], [1, 2, 2, 3, 4, 5, 6, 1, 6, 5, 6]])
+    if not num_edge_features or stage != "gnn":
+        return x, edges
+    return x, edges, torch.linspace(-0.9, 0.8, 11 * num_edge_features).reshape(num_edge_features, 11).T.contiguous()
+
+
+DYNAMIC_AXIS = {"x": (0, "num_hits"), "edge_index": (1, "num_edges"), "edge_attr": (0, "num_edges")}
+"""Name of an input to its dynamic axis and that axis' name."""
+
+
+def dynamic_shapes(count: int) -> tuple[dict[int, Any], ...]:
+    """Return torch's declaration of the dynamic axes of the first `count` inputs; edge_index and edge_attr share theirs."""
+    edges = torch.export.Dim("num_edges") if count > 2 else torch.export.Dim.DYNAMIC
+    return ({0: torch.export.Dim.DYNAMIC}, {1: edges}, {0: edges})[:count]
 
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Silence three messages that say nothing about the network: no torchvision, a deprecated name, a fold not taken."""
+    """Silence messages that say nothing about the network: no torchvision, a deprecated name, a fold not taken, names of axes."""
     names = ("torch.onnx._internal.exporter._registration", "onnxscript.optimizer._constant_folding")
     levels = {logging.getLogger(name): logging.getLogger(name).level for name in names}
     for logger in levels:
@@ -61,6 +81,7 @@ def _quiet_exporter() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated", category=FutureWarning)
+            warnings.filterwarnings("ignore", message=r"# The axis name: num_edges will not be used")  # we name axes ourselves
             yield
     finally:
         for logger, level in levels.items():
@@ -68,7 +89,8 @@ def _quiet_exporter() -> Iterator[None]:
 
 
 def onnx_model(
-    stage: str, network: nn.Module, num_features: int, target: str = "ort-cpu", lowering: str | None = None
+    stage: str, network: nn.Module, num_features: int, target: str = "ort-cpu", lowering: str | None = None,
+    num_edge_features: int = 0,
 ) -> onnx.ModelProto:
     """Return the ONNX model of one network, with the target's opset, its sums over edges, and named axes.
 
@@ -78,18 +100,18 @@ def onnx_model(
         num_features: columns of x.
         target: a key of `trkx.export.targets.TARGETS` whose files are ONNX.
         lowering: how sums over edges are written, a key of `trkx.export.lowerings.table.LOWERINGS`; None for the target's own.
+        num_edge_features: columns of edge_attr.
 
     Raises:
         ExportError: the network can't be translated, or the target is not right with that lowering.
     """
     sums, opset = lowering_of(target, lowering), target_of(target).opset
-    names = [door.name for door in doors(stage, num_features)[0]]
-    inputs = example_inputs(stage, num_features)
-    axes = {name: {0 if name == "x" else 1: torch.export.Dim.DYNAMIC} for name in names}
+    names = [door.name for door in doors(stage, num_features, 1, num_edge_features)[0]]
+    inputs = example_inputs(stage, num_features, num_edge_features)
     try:
         with _quiet_exporter(), torch.no_grad():
             program = torch.onnx.export(
-                network, inputs, dynamo=True, dynamic_shapes=axes, opset_version=opset, input_names=names,
+                network, inputs, dynamo=True, dynamic_shapes=dynamic_shapes(len(inputs)), opset_version=opset, input_names=names,
                 output_names=["output"], custom_translation_table=translations(), verbose=False,
                 external_data=False, optimize=False,
             )
@@ -107,11 +129,22 @@ def onnx_model(
     return model
 
 
+def name_doors(model: onnx.ModelProto, stage: str, target: str) -> None:
+    """Give inputs and output of a finished model, in place, the names that the target knows them by."""
+    row = target_of(target)
+    names = {value.name: row.name_of(stage, value.name) for value in (*model.graph.input, *model.graph.output)}
+    for value in (*model.graph.input, *model.graph.output):
+        value.name = names[value.name]
+    for node in model.graph.node:
+        for held in (node.input, node.output):
+            held[:] = [names.get(name, name) for name in held]
+
+
 def _name_axes(model: onnx.ModelProto) -> None:
     """Rename the exporter's symbols to num_hits and num_edges; inner shapes are left to be inferred again."""
     symbols: dict[str, str] = {}
     for value in model.graph.input:
-        axis, name = (0, "num_hits") if value.name == "x" else (1, "num_edges")
+        axis, name = DYNAMIC_AXIS[value.name]
         symbol = value.type.tensor_type.shape.dim[axis].dim_param
         if symbol:
             symbols[symbol] = name
@@ -156,12 +189,13 @@ def _found(value: onnx.ValueInfoProto) -> Door:
 
 
 def problems_at_the_doors(
-    data: bytes, stage: str, num_features: int, width: int, metadata: Mapping[str, str], target: str = "ort-cpu"
+    data: bytes, stage: str, num_features: int, width: int, metadata: Mapping[str, str], target: str = "ort-cpu",
+    num_edge_features: int = 0,
 ) -> list[str]:
     """Return what is wrong with a file before it is run; an empty list if nothing is.
 
     Checks opset, IR version, operator domains, external data, names, order, ranks and types of inputs and output,
-    that every scatter is a ScatterElements that adds, and the metadata.
+    that no scatter overwrites where indices may repeat or races, and the metadata.
     """
     try:
         model = onnx.load_model_from_string(data)
@@ -183,15 +217,19 @@ def problems_at_the_doors(
         problems.append(f"operators outside of standard ONNX: {', '.join(strange) or 'local functions'}")
     if any(item.data_location == onnx.TensorProto.EXTERNAL for item in model.graph.initializer):
         problems.append("weights outside of the file")
-    inputs, output = doors(stage, num_features, width)
+    inputs, output = doors(stage, num_features, width, num_edge_features)
+    inputs = tuple(replace(door, name=row.name_of(stage, door.name)) for door in inputs)
+    output = replace(output, name=row.name_of(stage, output.name))
     for kind, expected, values in (("inputs", inputs, model.graph.input), ("outputs", (output,), model.graph.output)):
         found = tuple(_found(value) for value in values)
         if found != expected:
             problems.append(f"{kind} are {'; '.join(map(str, found)) or 'none'}, expected {'; '.join(map(str, expected))}")
-    for node in model.graph.node:
-        reduction = reduction_of(node)
-        if node.op_type in SCATTERS and (node.op_type != "ScatterElements" or reduction != "add"):
-            problems.append(f"{node.op_type} '{node.name}' has reduction '{reduction}', expected ScatterElements with 'add'")
+    for part, node in scatters_of(Graph(model)):
+        if node.op_type == "ScatterND" and reduction_of(node) != "none":
+            what = f"ScatterND '{node.name}' has reduction '{reduction_of(node)}'"
+            problems.append(f"{what}, expected ScatterElements, which never races")
+        elif overwrites(part, node):
+            problems.append(f"{label(node)} has reduction 'none' where indices may repeat, expected one that keeps every update")
     held = {item.key: item.value for item in model.metadata_props}
     problems += [f"metadata {key} is not that of this export" for key, value in metadata.items() if held.get(key) != value]
     return problems

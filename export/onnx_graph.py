@@ -17,6 +17,9 @@ HALF = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
 LARGEST_CONSTANT = 2**24
 """Elements of a constant that is still unpacked to look at its values."""
 
+FIRST_WITH_DEFAULTS = 4
+"""IR version from which an initialiser that is an input too is a default value and no constant."""
+
 
 class Graph:
     """An index over one graph; a change to the graph needs a new index. Bodies of If, Loop and Scan are graphs of their own.
@@ -38,6 +41,8 @@ class Graph:
             for name in node.input:
                 self._consumers.setdefault(name, []).append(node)
         self._initializers = {item.name: item for item in self.graph.initializer}
+        given = {value.name for value in self.graph.input} if model.ir_version >= FIRST_WITH_DEFAULTS else set()
+        self._defaults = given & self._initializers.keys()
         values = (*self.graph.value_info, *self.graph.input, *self.graph.output)
         self._values = {value.name: value for value in values}
 
@@ -55,7 +60,12 @@ class Graph:
         return self._consumers.get(name, [])
 
     def constant(self, name: str) -> NDArray[Any] | None:
-        """Return the value of an initialiser or Constant node; None if it is not constant, outside of the file, or huge."""
+        """Return the value of an initialiser or Constant node; None if it is not constant, outside of the file, or huge.
+
+        An initialiser that is an input as well is a default, which a caller may replace; before IR version 4 all were inputs.
+        """
+        if name in self._defaults:
+            return None
         tensor = self._initializers.get(name)
         node = self._producer.get(name)
         if tensor is None and node is not None and node.op_type == "Constant":

@@ -14,11 +14,12 @@ from trkx.export.aoti_file import aoti_bytes
 from trkx.export.check import Expectation
 from trkx.export.lowerings.table import lowering_of
 from trkx.export.metadata import onnx_metadata
-from trkx.export.onnx_file import onnx_bytes, onnx_model
+from trkx.export.onnx_file import name_doors, onnx_bytes, onnx_model
 from trkx.export.pipeline_folder import Source
 from trkx.export.simplify import simplified
 from trkx.export.targets import target_of
 from trkx.export.torchscript_file import torchscript_bytes
+from trkx.spec import PipelineSpec
 
 ALWAYS = {"onnx": "ort-cpu", "torchscript": "libtorch"}
 """Format to the target of the files that every bundle has; their `FileEntry.target` is ""."""
@@ -30,14 +31,17 @@ def target_of_entry(entry: FileEntry) -> str:
     return entry.target or ALWAYS.get(entry.format, entry.format)
 
 
-def require_targets(targets: Sequence[str], lowering: str | None) -> None:
+def require_targets(targets: Sequence[str], lowering: str | None, spec: PipelineSpec) -> None:
     """Raise ExportError for a target that is unknown or can not be served, or a lowering that is not right there."""
     for name in (ALWAYS["onnx"], *targets):
-        if target_of(name).needs_edge_attr:
+        without = [stage for stage in spec.stages if stage != "gnn" or not spec.edge_features]
+        if target_of(name).needs_edge_attr and without:
             raise ExportError(
-                f"target {name} binds an input edge_attr (module maps make it), which these networks have not; "
-                "choose tensorrt, and run the engine outside of ACTS."
+                f"target {name} binds an input edge_attr (module maps make it), which the {' and the '.join(without)} of this "
+                "pipeline read not; choose tensorrt, and run the engine outside of ACTS."
             )
+        if target_of(name).names and spec.edge_features:
+            raise ExportError(f"target {name} has no name for edge_attr, which the gnn reads; choose another target.")
         if target_of(name).format == "onnx":
             lowering_of(name, lowering)
 
@@ -66,7 +70,8 @@ def write_stage(
     opset and sums; `aoti` gets `aoti/STAGE.pt2`.
     """
     name = cast(Stage, stage)
-    (folder / f"{stage}.pt").write_bytes(torchscript_bytes(stage, network, len(source.spec.features)))
+    columns = len(source.spec.edge_features)
+    (folder / f"{stage}.pt").write_bytes(torchscript_bytes(stage, network, len(source.spec.features), columns))
     entries = [
         _write_onnx(folder, source, stage, network, expected, ALWAYS["onnx"], lowering),
         file_entry(folder, f"{stage}.pt", name, "torchscript"),
@@ -81,7 +86,7 @@ def write_stage(
             continue
         metadata = onnx_metadata(source.spec, stage, target)
         path = f"{target}/{stage}.pt2"
-        (folder / path).write_bytes(aoti_bytes(stage, network, len(source.spec.features), metadata))
+        (folder / path).write_bytes(aoti_bytes(stage, network, len(source.spec.features), metadata, columns))
         entries.append(file_entry(folder, path, name, "aoti", target=target, note="runs on this architecture and libtorch only"))
     return entries
 
@@ -95,9 +100,12 @@ def _write_onnx(
     target: str,
     lowering: str | None,
 ) -> FileEntry:
-    result = simplified(stage, onnx_model(stage, network, len(source.spec.features), target, lowering), expected)
+    spec = source.spec
+    model = onnx_model(stage, network, len(spec.features), target, lowering, len(spec.edge_features))
+    result = simplified(stage, model, expected)
+    name_doors(result.model, stage, target)
     own = "" if target == ALWAYS["onnx"] else target
     path = f"{own}/{stage}.onnx" if own else f"{stage}.onnx"
-    (folder / path).write_bytes(onnx_bytes(result.model, onnx_metadata(source.spec, stage, target)))
+    (folder / path).write_bytes(onnx_bytes(result.model, onnx_metadata(spec, stage, target)))
     opset = target_of(target).opset
     return file_entry(folder, path, cast(Stage, stage), "onnx", opset=opset, note=result.note, target=own)

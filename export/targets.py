@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from trkx.errors import ExportError, unknown_name
@@ -34,6 +34,7 @@ class Target:
         sort: TopK over all edges works (TensorRT: k <= 3840).
         lowerings: names of the safe lowerings of `segment_sum`, the default first; see `trkx.export.lowerings`.
         foreign_domains: operator domains besides ai.onnx that the engine has.
+        names: "stage.name" of a tensor in the contract to what this target calls it, {} if it calls them as the contract does.
         sources: where the facts come from.
     """
 
@@ -54,7 +55,12 @@ class Target:
     sort: bool = True
     lowerings: tuple[str, ...] = ()
     foreign_domains: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
+
+    def name_of(self, stage: str, name: str) -> str:
+        """Return what a tensor of the contract ("x", "output", …) is called in a file of a stage."""
+        return self.names.get(f"{stage}.{name}", name)
 
 
 _ORT = "https://onnxruntime.ai/docs/reference/compatibility.html"
@@ -62,6 +68,13 @@ _ORT_DOMAINS = ("com.microsoft", "ai.onnx.ml")
 _RACE = "https://github.com/microsoft/onnxruntime/issues/23396"
 _ACTS = "https://github.com/acts-project/acts/tree/main/Plugins/Gnn"
 _TRT = "https://github.com/onnx/onnx-tensorrt/issues/957"
+
+NAMES_2021: Mapping[str, str] = {
+    "embedding.x": "sp_features", "embedding.output": "embedding_output",
+    "filter.x": "f_nodes", "filter.edge_index": "f_edges", "filter.output": "f_edge_score",
+    "gnn.x": "g_nodes", "gnn.edge_index": "g_edges", "gnn.output": "gnn_edge_score",
+}
+"""Tensors in the files of exatrkx-acat2021 and of the programs that read them (exatrkx-service, ACTS before version 41)."""
 
 TARGETS: Mapping[str, Target] = {
     row.name: row
@@ -76,6 +89,9 @@ TARGETS: Mapping[str, Target] = {
                lowerings=("scatter", "buckets", "doubling"), foreign_domains=_ORT_DOMAINS, sources=(_ACTS,)),
         Target("acts-tensorrt", "onnx", "ACTS TensorRTEdgeClassifier", ("cuda",), opset=20, ir=10, by_name=True,
                needs_edge_attr=True, double=False, sort=False, lowerings=("scatter",), sources=(_ACTS, _TRT)),
+        Target("exatrkx-2021", "onnx", "programs that bind the tensor names of 2021", ("cpu", "cuda"), opset=18, ir=10,
+               by_name=True, lowerings=("scatter", "buckets", "doubling"), foreign_domains=_ORT_DOMAINS, names=NAMES_2021,
+               sources=("https://github.com/exatrkx/exatrkx-acat2021",)),
         Target("triton", "onnx", "Triton Inference Server, ONNX Runtime backend", ("cpu", "cuda"), opset=20, ir=10, by_name=True,
                lowerings=("scatter", "doubling"), foreign_domains=_ORT_DOMAINS, sources=(_ORT,)),
         Target("acts-torch", "torchscript", "ACTS TorchMetricLearning, TorchEdgeClassifier", ("cpu", "cuda"), sources=(_ACTS,)),

@@ -27,18 +27,19 @@ def torchscript_is_meant() -> Iterator[None]:
         yield
 
 
-def torchscript_bytes(stage: str, network: nn.Module, num_features: int) -> bytes:
+def torchscript_bytes(stage: str, network: nn.Module, num_features: int, num_edge_features: int = 0) -> bytes:
     """Return a network as a TorchScript file, parameters kept as parameters so that `.to(device)` moves them.
 
     Args:
         stage: "embedding", "filter" or "gnn".
         network: float32 module in eval mode.
         num_features: columns of x.
+        num_edge_features: columns of edge_attr.
 
     Raises:
         ExportError: a device or a size was baked in, an input would be written to, or tracing failed.
     """
-    inputs = example_inputs(stage, num_features)
+    inputs = example_inputs(stage, num_features, num_edge_features)
     buffer = io.BytesIO()
     try:
         with torchscript_is_meant(), torch.no_grad(), warnings.catch_warnings():

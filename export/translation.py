@@ -100,7 +100,7 @@ def _reduced(data: Any, dim: int, index: Any, source: Any, reduce: str, include_
 
 def _count(data: Any, dim: int, index: Any) -> Any:
     """Return how often each element is scattered to, int64, in the shape of the data or [N, 1]. Whole numbers: never rounded."""
-    row = _row(index) if dim in (0, -2) else None
+    row = _row(index) if dim in (0, -2) and _rank(data) == 2 == _rank(index) else None
     if row is not None:
         zeros = op.ConstantOfShape(op.Shape(data, start=0, end=1), value=_tensor(0))
         ones = op.ConstantOfShape(op.Shape(row), value=_tensor(1))

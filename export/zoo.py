@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trkx.errors import ExportError
+from trkx.runtime.edge_features import attributes_of
 from trkx.runtime.edges import canonical, oriented
 from trkx.runtime.events.event import Event
 from trkx.runtime.features import node_features
@@ -28,24 +29,39 @@ MAX_EDGES = 20_000
 class Case:
     """A graph with node features.
 
-    name: how messages call it. x: float32 [N, F], scaled as a network wants it. edge_index: int64 [2, E].
+    name: how messages call it. x: float32 [N, F], scaled as a network wants it. edge_index: int64 [2, E]. edge_attr: float32
+    [E, A] for networks that read it.
     """
 
     name: str
     x: Float
     edge_index: Int
+    edge_attr: Float | None = None
+
+    def arrays(self, stage: str = "gnn") -> tuple[NDArray[np.generic], ...]:
+        """Return what a network of a stage is given: x, edge_index (but an embedding), edge_attr (a GNN that reads it)."""
+        if stage == "embedding":
+            return (self.x,)
+        more = () if self.edge_attr is None or stage != "gnn" else (self.edge_attr,)
+        return self.x, self.edge_index, *more
+
+    def with_edges(self, order: Int) -> Case:
+        """Return the same hits with edges chosen by their numbers, in this order."""
+        attributes = None if self.edge_attr is None else np.ascontiguousarray(self.edge_attr[order])
+        return replace(self, edge_index=np.ascontiguousarray(self.edge_index[:, order]), edge_attr=attributes)
 
 
 def feeds_of(case: Case, names: Sequence[str]) -> dict[str, NDArray[np.generic]]:
-    """Return copies of a graph's arrays as inputs of an ONNX file, by position: x, then edge_index.
+    """Return copies of a graph's arrays as inputs of an ONNX file, by position: x, then edge_index, then edge_attr.
 
     Raises:
         ExportError: the file has another number of inputs.
     """
-    if not 1 <= len(names) <= 2:
-        raise ExportError(f"expected inputs x and edge_index, found {', '.join(names) or 'none'}; others can't be validated.")
-    arrays: tuple[NDArray[np.generic], ...] = (case.x.copy(), case.edge_index.copy())
-    return dict(zip(names, arrays, strict=False))
+    arrays = case.arrays()
+    if not 1 <= len(names) <= len(arrays):
+        wanted = "x, edge_index and edge_attr" if len(arrays) > 2 else "x and edge_index"
+        raise ExportError(f"expected inputs {wanted}, found {', '.join(names) or 'none'}; others can't be validated.")
+    return {name: array.copy() for name, array in zip(names, arrays, strict=False)}
 
 
 def copied(case: Case, count: int) -> Case:
@@ -54,7 +70,8 @@ def copied(case: Case, count: int) -> Case:
         return case
     shift = len(case.x) * np.arange(count, dtype=np.int64)
     edges = case.edge_index[:, None, :] + shift[None, :, None]
-    return Case(f"{count} times {case.name}", np.tile(case.x, (count, 1)), edges.reshape(2, -1))
+    attributes = None if case.edge_attr is None else np.tile(case.edge_attr, (count, 1))
+    return Case(f"{count} times {case.name}", np.tile(case.x, (count, 1)), edges.reshape(2, -1), attributes)
 
 
 def helix_event(spec: PipelineSpec, seed: int = 0, tracks: int = 80) -> Event:
@@ -131,23 +148,26 @@ def pie_slice(event: Event, limit: int = MAX_HITS) -> Event:
     return Event(event.event_id, event.hit_id[keep], event.position[keep], cells=cells, source=event.source)
 
 
-def event_case(spec: PipelineSpec, event: Event, embed: Embed) -> Case:
+def event_case(spec: PipelineSpec, event: Event, embed: Embed | None) -> Case:
     """Return the graph that the pipeline would make of (a slice of) an event, at most 20 000 edges of it.
 
-    embed: the float64 embedding, [N, F] to [N, D]. If it leaves no two hits within the radius (a network that was not
-    trained), hits that follow each other in azimuth are joined instead.
+    embed: the float64 embedding, [N, F] to [N, D]. If there is none, or it leaves no two hits within the radius (a network that
+    was not trained), hits that follow each other in azimuth are joined instead.
     """
     part = pie_slice(event)
     if len(part) < 2:
         raise ExportError(f"{event.source or 'event'}: expected at least 2 hits to check an export with, found {len(part)}.")
     x = node_features(part, spec.features)
-    pairs = radius_graph(embed(x).astype(np.float32), spec.graph.radius, spec.graph.k_max, backend="kdtree").pairs
+    pairs = np.empty((2, 0), np.int64)
+    if embed is not None and spec.graph is not None:
+        pairs = radius_graph(embed(x).astype(np.float32), spec.graph.radius, spec.graph.k_max, backend="kdtree").pairs
     if pairs.shape[1] == 0:
         order = np.argsort(np.arctan2(part.position[:, 1], part.position[:, 0]), kind="stable")
         pairs = np.concatenate([np.stack([order[:-step], order[step:]]) for step in range(1, min(6, len(part)))], axis=1)
     if pairs.shape[1] > MAX_EDGES:
         pairs = pairs[:, np.linspace(0, pairs.shape[1] - 1, MAX_EDGES).astype(np.int64)]
-    return Case("event", x, canonical(oriented(pairs, part.position, spec.graph.direction)))
+    edges = canonical(oriented(pairs, part.position, "by_radius" if spec.graph is None else spec.graph.direction))
+    return Case("event", x, edges, attributes_of(spec, part, edges))
 
 
 def shapes(rng: np.random.Generator) -> list[tuple[str, int, Int]]:
@@ -203,7 +223,7 @@ def pareto(nodes: int, edges: int, hub: int, rng: np.random.Generator) -> Int:
     return joined[:, rng.permutation(joined.shape[1])]
 
 
-def cases(spec: PipelineSpec, event: Event, embed: Embed, seed: int = 0) -> list[Case]:
+def cases(spec: PipelineSpec, event: Event, embed: Embed | None, seed: int = 0) -> list[Case]:
     """Return every graph of the zoo, the event first: features of real hits, and the FEATURES on the graphs of WITH_FEATURES.
 
     Sizes of both axes differ from graph to graph, so that a frozen one shows.
@@ -211,7 +231,7 @@ def cases(spec: PipelineSpec, event: Event, embed: Embed, seed: int = 0) -> list
     Args:
         spec: of the pipeline whose files are checked.
         event: real or made up; gives the hits.
-        embed: the float64 embedding.
+        embed: the float64 embedding, None if there is none.
         seed: of the artificial graphs.
     """
     hits = node_features(event, spec.features)
@@ -220,10 +240,19 @@ def cases(spec: PipelineSpec, event: Event, embed: Embed, seed: int = 0) -> list
         return hits[rng.choice(len(hits), count, replace=count > len(hits))]
 
     names = [feature.name for feature in spec.features]
-    return [event_case(spec, event, embed), *_artificial(names, drawn, np.random.default_rng(seed))]
+    found = [event_case(spec, event, embed), *_artificial(names, drawn, np.random.default_rng(seed))]
+    return [with_attributes(case, len(spec.edge_features)) for case in found]
 
 
-def plain_cases(num_features: int, seed: int = 0) -> list[Case]:
+def with_attributes(case: Case, width: int) -> Case:
+    """Return a graph with edge_attr of so many columns, N(0, 1) each, if it has none and the network wants some."""
+    if not width or case.edge_attr is not None:
+        return case
+    rng = np.random.default_rng([width, *case.edge_index.shape, len(case.x)])
+    return replace(case, edge_attr=rng.normal(size=(case.edge_index.shape[1], width)).astype(np.float32))
+
+
+def plain_cases(num_features: int, seed: int = 0, num_edge_features: int = 0) -> list[Case]:
     """Return the artificial graphs for a network of which only the number of features is known.
 
     Features are like r, phi, z and others scaled to order 1: the first in [0.05, 1], the others in [-1, 1].
@@ -234,7 +263,7 @@ def plain_cases(num_features: int, seed: int = 0) -> list[Case]:
         return rng.uniform(low, 1.0, (count, num_features)).astype(np.float32)
 
     names = ["r", *(f"feature {column}" for column in range(1, num_features))]
-    return _artificial(names, drawn, np.random.default_rng(seed))
+    return [with_attributes(case, num_edge_features) for case in _artificial(names, drawn, np.random.default_rng(seed))]
 
 
 def _artificial(

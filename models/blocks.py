@@ -10,7 +10,10 @@ from torch.nn import functional
 
 from trkx.spec import Activation
 
-ACTIVATIONS: dict[Activation, type[nn.Module]] = {"silu": nn.SiLU, "relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
+ACTIVATIONS: dict[Activation, type[nn.Module]] = {
+    "silu": nn.SiLU, "relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU,
+    "mish": nn.Mish, "softplus": nn.Softplus, "sigmoid": nn.Sigmoid, "none": nn.Identity,
+}
 
 
 class BlockLinear(nn.Module):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trkx.errors import SpecError
+from trkx.models.attention import AttentionNetwork
 from trkx.models.blocks import BlockMLP
+from trkx.models.chain import BlockChain
 from trkx.models.geometry import PAIR_FEATURES, Geometry
+from trkx.models.inputs import Inputs
+from trkx.models.message_passing import MessagePassingNetwork
 from trkx.models.segment import segment_sum
-from trkx.spec import EmbeddingSpec, FeatureSpec, FilterSpec, GNNSpec, PipelineSpec
-
-STAGES = ("embedding", "filter", "gnn")
+from trkx.spec import ChainEmbeddingSpec, ChainFilterSpec, EmbeddingSpec, FeatureSpec, FilterSpec, GNNSpec, PipelineSpec
 
 
 class _Network(nn.Module):
@@ -109,23 +113,55 @@ class InteractionNetwork(_Network):
         return logits
 
 
-def build_embedding(spec: PipelineSpec) -> Embedding:
-    """Return the embedding network of a pipeline, with random weights."""
-    return Embedding(spec.embedding, spec.features)
+class ChainEmbedding(nn.Module):
+    """Embedding of another code base. `x`: float [N, F]. Returns float [N, dim], of unit length if `spec.normalize`."""
+
+    def __init__(self, spec: ChainEmbeddingSpec, features: Sequence[FeatureSpec]) -> None:
+        super().__init__()
+        self.inputs = Inputs(features, spec.features)
+        self.normalize = spec.normalize
+        self.network = BlockChain({"x": self.inputs.width}, spec.chain)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the place of each hit, [N, dim]."""
+        place: Tensor = self.network({"x": (self.inputs(x), None)})
+        return functional.normalize(place, dim=1) if self.normalize else place
 
 
-def build_filter(spec: PipelineSpec) -> EdgeFilter:
-    """Return the edge filter of a pipeline, with random weights."""
-    return EdgeFilter(spec.filter, spec.features)
+class ChainFilter(nn.Module):
+    """Edge filter of another code base. `x`: float [N, F]; `edge_index`: int64 [2, E]. Returns logits, float [E, 1]."""
+
+    def __init__(self, spec: ChainFilterSpec, features: Sequence[FeatureSpec]) -> None:
+        super().__init__()
+        self.inputs = Inputs(features, spec.features)
+        self.network = BlockChain({"source": self.inputs.width, "target": self.inputs.width}, spec.chain)
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """Return the logit of each edge, [E, 1]."""
+        values = self.inputs(x)
+        logits: Tensor = self.network({"source": (values, edge_index[0]), "target": (values, edge_index[1])})
+        return logits
 
 
-def build_gnn(spec: PipelineSpec) -> InteractionNetwork:
-    """Return the graph network of a pipeline, with random weights."""
-    return InteractionNetwork(spec.gnn, spec.features)
-
-
-BUILDERS: dict[str, Callable[[PipelineSpec], nn.Module]] = {
-    "embedding": build_embedding,
-    "filter": build_filter,
-    "gnn": build_gnn,
+BUILDERS: Mapping[str, Callable[[Any, Sequence[FeatureSpec]], nn.Module]] = {
+    "mlp_embedding": Embedding,
+    "chain_embedding": ChainEmbedding,
+    "pair_filter": EdgeFilter,
+    "chain_filter": ChainFilter,
+    "interaction_network": InteractionNetwork,
+    "attention": AttentionNetwork,
+    "message_passing": MessagePassingNetwork,
 }
+"""Family of a stage's specification to the module that is built from it and the pipeline's features."""
+
+
+def build_network(spec: PipelineSpec, stage: str) -> nn.Module:
+    """Return one network of a pipeline, with random weights.
+
+    Raises:
+        SpecError: the pipeline has no such stage.
+    """
+    if stage not in spec.networks:
+        raise SpecError(f"{spec.name} has no {stage}; it has {', '.join(spec.stages)}.")
+    own = spec.networks[stage]
+    return BUILDERS[own.family](own, spec.features)

@@ -192,6 +192,25 @@ def describe_torchscript(data: bytes, where: str) -> Description:
     return {"kind": "torchscript", "signature": str(module._c._get_method("forward").schema), "tensors": tensors}
 
 
+def is_torchscript(path: Path) -> bool:
+    """Return whether a file is a zip archive with TorchScript in it; nothing else of it is read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError):
+        return False
+
+
+def ours(path: Path) -> bool:
+    """Return whether a safetensors file has the metadata of a bundle of ours."""
+    if path.suffix != ".safetensors":
+        return False
+    try:
+        return any(key.startswith(PREFIX) for key in describe_safetensors(path.read_bytes(), str(path))["metadata"])
+    except (CheckpointError, OSError):
+        return True  # describe says what is wrong with it
+
+
 def spec_of(description: Description) -> PipelineSpec | None:
     """Return the specification that a description holds, directly or in ONNX metadata; None if there is none."""
     if "spec" in description:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from trkx.bundle import Bundle
 from trkx.errors import BundleError, SpecError, TrkxWarning
+from trkx.runtime.edge_features import edge_features
 from trkx.runtime.edges import canonical, oriented
 from trkx.runtime.engines import Engine, open_engine
 from trkx.runtime.events.event import Event
@@ -98,6 +99,7 @@ class Pipeline:
             InputError: hits that make no sense, a feature that the event lacks, too many candidates.
             BundleError: a network that answers with NaN.
         """
+        self._require_tracks()
         event.checked()
         hits = len(event)
         graphs: dict[str, Int] = {}
@@ -107,26 +109,31 @@ class Pipeline:
                 count.count_out = hits
             self._check_ranges(event, x)
             with meter.stage("embedding", hits, "hits") as count:
-                points = self.engine.embed(x) if hits else np.empty((0, self.spec.embedding.dim), np.float32)
+                points = self.engine.embed(x) if hits else np.empty((0, self.spec.width("embedding")), np.float32)
                 count.count_out = len(points)
             with meter.stage("graph", hits, "edges") as count:
-                graph = self.spec.graph
+                graph = self.spec.needed_graph()
                 found = radius_graph(points, graph.radius, graph.k_max, self.neighbours, self.threads)
                 pairs, truncated = found.pairs, found.truncated
                 del found, points
                 if keep_graphs:
                     graphs["graph"] = oriented(pairs, event.position, graph.direction)
                 count.count_out = pairs.shape[1]
-            with meter.stage("filter", pairs.shape[1], "edges") as count:
-                edges = canonical(self._filtered(event, x, pairs))
-                del pairs
-                count.count_out = edges.shape[1]
-            if keep_graphs:
-                graphs["filter"] = edges
+            if self.spec.filter is not None:
+                with meter.stage("filter", pairs.shape[1], "edges") as count:
+                    edges = canonical(self._filtered(event, x, pairs))
+                    count.count_out = edges.shape[1]
+                if keep_graphs:
+                    graphs["filter"] = edges
+            else:
+                edges = canonical(oriented(pairs, event.position, graph.direction))
+            del pairs
             with meter.stage("gnn", edges.shape[1], "edges") as count:
                 weight = np.empty(0, np.float64)
                 if edges.shape[1]:
-                    weight = _finite(self.engine.gnn(x, edges), "gnn") - np.float64(logit_of_cut(self.spec.cuts.gnn))
+                    attributes = [edge_features(self.spec, x, edges)] if self.spec.edge_features else []
+                    logits = _finite(self.engine.gnn(x, edges, *attributes), "gnn")
+                    weight = logits - np.float64(logit_of_cut(self.spec.needed_cut("gnn")))
                 count.count_out = int(np.count_nonzero(weight > 0.0))
             contract = self.spec.labelling.method == "edge_contraction"  # reads the edges below the cut as well
             surviving = edges[:, weight > 0.0]
@@ -143,6 +150,13 @@ class Pipeline:
                 count.count_out = tracks.num_tracks
         return Tracks(tracks.event_id, tracks.hit_id, label, tracks.min_hits, tuple(meter.stages), graphs, truncated)
 
+    def _require_tracks(self) -> None:
+        if not self.spec.makes_tracks:
+            raise SpecError(
+                f"{self.spec.name} has only {', '.join(self.spec.stages)}: hits become tracks with an embedding and a GNN. Use "
+                "its files where edges are made (ACTS, a module map), or call the engine's methods on your own edges."
+            )
+
     def warm_up(self) -> None:
         """Run a made-up event, so that kernels are compiled and sessions have run before anything is timed."""
         rng = np.random.default_rng(0)
@@ -158,11 +172,13 @@ class Pipeline:
         edge_contraction(pairs, np.ones(63), 64, self.labelling)
 
     def _filtered(self, event: Event, x: Float, pairs: Int) -> Int:
-        """Return the edges, int64 [2, E'], whose filter score exceeds the cut; chunk by chunk."""
-        cut = logit_of_cut(self.spec.cuts.filter)
+        """Return the edges, int64 [2, E'], whose filter score exceeds the cut; chunk by chunk, if the filter allows it."""
+        cut, direction = logit_of_cut(self.spec.needed_cut("filter")), self.spec.needed_graph().direction
         kept = [np.empty((2, 0), np.int64)]
-        for start in range(0, pairs.shape[1], self.chunk):
-            edges = oriented(pairs[:, start : start + self.chunk], event.position, self.spec.graph.direction)
+        together = self.spec.filter is not None and self.spec.filter.looks_at_all_rows  # a batch norm over the edges of the event
+        chunk = max(pairs.shape[1], 1) if together else self.chunk
+        for start in range(0, pairs.shape[1], chunk):
+            edges = oriented(pairs[:, start : start + chunk], event.position, direction)
             logits = _finite(self.engine.filter(x, edges), "filter")
             kept.append(edges[:, logits > cut])
         return np.concatenate(kept, axis=1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,10 +15,13 @@ if TYPE_CHECKING:
     from trkx.export.build import ExportReport
 
 
+FOREIGN = "Checkpoints of other code bases"
+
+
 def command(
     source: Annotated[Path | None, typer.Argument(help="Pipeline folder with pipeline.toml and its checkpoints.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Bundle folder to write.")] = Path("bundle"),
-    embedding: Annotated[Path | None, typer.Option(help="Checkpoint of the embedding (.safetensors).")] = None,
+    embedding: Annotated[Path | None, typer.Option(help="Checkpoint of the embedding (.ckpt, .pt, .safetensors).")] = None,
     filter_: Annotated[Path | None, typer.Option("--filter", help="Checkpoint of the edge filter.")] = None,
     gnn: Annotated[Path | None, typer.Option(help="Checkpoint of the graph network.")] = None,
     spec: Annotated[Path | None, typer.Option(help="Specification (TOML or JSON) for checkpoints given one by one.")] = None,
@@ -31,19 +35,64 @@ def command(
     ] = None,
     reference: Annotated[bool, typer.Option("--reference", help="Export the reference pipeline that ships with trkx.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors and warnings.")] = False,
+    features: Annotated[
+        str | None,
+        typer.Option(help='Columns of x and what each is divided by: "r=1000 phi=pi z=1000".', rich_help_panel=FOREIGN),
+    ] = None,
+    embedding_features: Annotated[
+        str | None, typer.Option(help="The same, of the embedding alone.", rich_help_panel=FOREIGN)
+    ] = None,
+    filter_features: Annotated[str | None, typer.Option(help="The same, of the filter alone.", rich_help_panel=FOREIGN)] = None,
+    gnn_features: Annotated[str | None, typer.Option(help="The same, of the GNN alone.", rich_help_panel=FOREIGN)] = None,
+    radius: Annotated[
+        float | None, typer.Option(help="Distance in the embedding that makes an edge.", rich_help_panel=FOREIGN)
+    ] = None,
+    k_max: Annotated[
+        int | None, typer.Option(help="Neighbours that a hit keeps, itself not counted.", rich_help_panel=FOREIGN)
+    ] = None,
+    direction: Annotated[
+        str | None, typer.Option(help="Which end is the source: by_radius or by_index.", rich_help_panel=FOREIGN)
+    ] = None,
+    filter_cut: Annotated[float | None, typer.Option(help="Score that an edge must exceed.", rich_help_panel=FOREIGN)] = None,
+    gnn_cut: Annotated[float | None, typer.Option(help="Score that an edge must exceed.", rich_help_panel=FOREIGN)] = None,
+    undirected: Annotated[
+        bool | None,
+        typer.Option("--undirected/--directed", help="Edges in both directions; default: as trained.", rich_help_panel=FOREIGN),
+    ] = None,
+    embedding_family: Annotated[
+        str | None, typer.Option(help="What the file is, where it does not say so itself.", rich_help_panel=FOREIGN)
+    ] = None,
+    filter_family: Annotated[str | None, typer.Option(help="The same, of the filter.", rich_help_panel=FOREIGN)] = None,
+    gnn_family: Annotated[str | None, typer.Option(help="The same, of the graph network.", rich_help_panel=FOREIGN)] = None,
+    embedding_hparams: Annotated[
+        Path | None, typer.Option(help="Its hyper-parameters (YAML, JSON, TOML).", rich_help_panel=FOREIGN)
+    ] = None,
+    filter_hparams: Annotated[Path | None, typer.Option(help="The same, of the filter.", rich_help_panel=FOREIGN)] = None,
+    gnn_hparams: Annotated[Path | None, typer.Option(help="The same, of the graph network.", rich_help_panel=FOREIGN)] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the pipeline.", rich_help_panel=FOREIGN)] = None,
+    sample: Annotated[
+        Path | None,
+        typer.Option(help="Scaled features of training hits (CSV): checked, and their ranges kept.", rich_help_panel=FOREIGN),
+    ] = None,
 ) -> None:
     """Turn checkpoints into one verified bundle.
 
     Writes each network as ONNX and as TorchScript, with weights, bundle.json and model card. Every file is compared with
     the float64 network on an event and on graphs made to find faults; if one differs, nothing is written and the exit code is 1.
+
+    Checkpoints of Exa.TrkX, Tracking-ML and acorn (Lightning .ckpt, state dicts, safetensors, TorchScript) are recognised: give
+    one to three of --embedding, --filter, --gnn. What they do not say is asked for; `trkx inspect FILE` tells.
     """
-    choices = {"SOURCE": source is not None, "--spec": spec is not None, "--reference": reference}
-    given = [name for name, chosen in choices.items() if chosen]
+    files = {"embedding": embedding, "filter": filter_, "gnn": gnn}
+    alone = source is None and spec is None and any(files.values())
+    choices = {"SOURCE": source is not None, "--spec": spec is not None, "--reference": reference, "checkpoints": alone}
+    given = [choice for choice, chosen in choices.items() if chosen]
     if not given or (reference and len(given) > 1):
         found = " and ".join(given) if given else "nothing"
         raise SpecError(
-            f"give a pipeline folder, or --spec FILE with --embedding/--filter/--gnn FILE, or --reference alone; found {found}."
+            "give a pipeline folder, or checkpoints (--embedding, --filter, --gnn FILE, with --spec FILE if they are ours), or "
+            f"--reference alone; found {found}."
         )
     require("export", "onnx")
     from rich.console import Console
@@ -53,22 +102,44 @@ def command(
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("loading torch", total=1)
+        from trkx.export.assembling import Given, features_from
         from trkx.export.build import export_models, steps_of
-        from trkx.export.pipeline_folder import open_source
+        from trkx.export.pipeline_folder import open_source, with_sample
         from trkx.export.sample import check_event, reference_folder
 
-        place = reference_folder() if reference else (source or spec or Path())
-        pipeline = open_source(place, spec, {"embedding": embedding, "filter": filter_, "gnn": gnn})
+        texts = {"": features, "embedding": embedding_features, "filter": filter_features, "gnn": gnn_features}
+        graph = {"radius": radius, "k_max": k_max, "direction": direction}
+        cuts = {"filter": filter_cut, "gnn": gnn_cut}
+        told = Given(
+            _there({"embedding": embedding_family, "filter": filter_family, "gnn": gnn_family}),
+            _there({"embedding": embedding_hparams, "filter": filter_hparams, "gnn": gnn_hparams}),
+            {stage: features_from(text, f"--{stage}-features".replace("---", "--")) for stage, text in _there(texts).items()},
+            _there({"name": name, "graph": _there(graph), "cuts": _there(cuts)}),
+            undirected,
+        )
+        pipeline = open_source(reference_folder() if reference else source, spec, files, told)
+        if told != Given() and not pipeline.readings:
+            raise SpecError(f"{pipeline.origin} describes its networks itself; change it there, without these options.")
+        pipeline, hits = with_sample(pipeline, sample)
+        for note in pipeline.notes:
+            console.print(note, highlight=False, soft_wrap=True)
 
         def tell(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
             if not console.is_terminal:  # no bar there: a line for each step
                 console.print(f"{done + 1}/{total} {what}", highlight=False)
 
-        report = export_models(pipeline, out, check_event(pipeline.spec, event), overwrite, target or (), lowering, tell)
-        bar.update(task, completed=steps_of(target or ()), total=steps_of(target or ()))
+        checked = hits if hits is not None and event is None else check_event(pipeline.spec, event)
+        report = export_models(pipeline, out, checked, overwrite, target or (), lowering, tell)
+        total = steps_of(pipeline.spec.stages, target or ())
+        bar.update(task, completed=total, total=total)
     if not quiet:
         _print(report)
+
+
+def _there(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that were given."""
+    return {key: value for key, value in values.items() if value is not None and value != {}}
 
 
 def _print(report: ExportReport) -> None:

@@ -10,12 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Literal
 
-from trkx.errors import ExportError
+from trkx.errors import CheckpointError, ExportError
 from trkx.export.lint.flow import Flow, flow_of
-from trkx.export.lint.members import MOST_BYTES_AT_ONCE, Careful, checked_members
-from trkx.export.lint.pickles import DTYPES, MOST_OPCODES, Made, Pickle, StoredTensor, read_pickle, texts
 from trkx.export.lint.script import Script, script_of
-from trkx.export.lint.shown import shown
+from trkx.models.checkpoints.members import MOST_BYTES_AT_ONCE, Careful, checked_members
+from trkx.models.checkpoints.pickles import MOST_OPCODES, Pickle, read_pickle, texts
+from trkx.models.checkpoints.stored import DTYPES, Made, StoredTensor
+from trkx.shown import shown
 
 MOST_CODE = 2**20
 """Bytes of code; our own networks have a hundredth of it, and following takes seconds a MiB."""
@@ -95,6 +96,8 @@ def read_archive(file: IO[bytes], path: Path) -> Archive:
         with zipfile.ZipFile(Careful(file, where)) as opened:
             entries = checked_members(opened.infolist(), size, where)
             return _content(opened, entries, path, where)
+    except CheckpointError as error:
+        raise ExportError(str(error)) from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OverflowError, RuntimeError) as error:
         raise ExportError(f"{where}: a damaged or truncated zip archive ({shown(str(error))}); copy or save it again.") from None
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from trkx.export.lint.distinct_steps import EXACT, NEEDS, STEPS, Asked, Axes
 from trkx.export.lint.extents import STEPS_BACK, before, rank_of, same, single
 from trkx.export.lint.intervals import COUNT, Intervals, made_by
+from trkx.export.lint.lengths import counts_back
 from trkx.export.lint.walking import constant
 from trkx.export.onnx_graph import Graph, whole
 
@@ -76,7 +77,7 @@ class Proof:
     def one_sign(self, name: str) -> bool:
         """Return whether the elements of a value are all negative or all not."""
         low, high = self.intervals.of(name)
-        return low >= 0 or high < 0
+        return low >= 0 or high < 0 or counts_back(self.graph, name)
 
     def _distinct(self, name: str, axes: Axes, steps: int) -> bool:
         axes = self.moving(name, axes, steps)

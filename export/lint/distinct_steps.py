@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import onnx
 
-from trkx.export.lint.extents import aligned, before, rank_of, same, shortened
+from trkx.export.lint.extents import aligned, before, rank_of, same
+from trkx.export.lint.lengths import may_repeat
 from trkx.export.lint.walking import constant
 from trkx.export.onnx_graph import attribute, whole
 
@@ -53,7 +54,7 @@ def _operand(proof: Proof, node: onnx.NodeProto, name: str, asked: Asked) -> boo
     graph, given, made = proof.graph, proof.graph.shape(name) or (), proof.graph.shape(node.output[0]) or ()
     inner = {axis: aligned(graph, name, axis, asked.rank) for axis in asked.axes}
     kept = {axis: place for axis, place in inner.items() if place is not None and place >= 0}
-    if len(kept) < len(inner) or any(shortened(graph, name, place) for place in kept.values()):
+    if len(kept) < len(inner) or any(may_repeat(graph, node, name, axis, asked.rank) for axis in kept):
         return False
     spread = any(isinstance(made[axis], int) and made[axis] != given[place] for axis, place in kept.items())
     return not spread and proof.distinct(name, kept.values(), asked.steps)

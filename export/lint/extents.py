@@ -13,7 +13,6 @@ from trkx.export.lint.walking import constant
 from trkx.export.onnx_graph import Graph, attribute, whole
 
 STEPS_BACK = 40
-FAR = 2**62
 
 
 def rank_of(graph: Graph, name: str) -> int | None:
@@ -37,14 +36,43 @@ def single(graph: Graph, name: str, axis: int, steps: int = STEPS_BACK) -> bool:
         return True
     if node.op_type in ("Identity", "Cast", "Slice", "Unsqueeze", "Transpose"):
         return inner is not None and single(graph, node.input[0], inner, steps - 1)
-    if node.op_type in ("Reshape", "Expand", "ConstantOfShape"):
+    if node.op_type in ("Add", "Sub", "Mul", "Div") and len(node.input) == 2:
+        places = [(item, aligned(graph, item, axis, rank)) for item in node.input]
+        return all(at is not None and (at < 0 or single(graph, item, at, steps // 2)) for item, at in places)
+    if node.op_type == "Concat" and whole(node, "axis") % rank != axis:
+        return any(single(graph, item, axis, steps // 2) for item in node.input)
+    if node.op_type in ("Reshape", "ConstantOfShape"):
         shape = constant(graph, node.input[-1])
-        told = shape is not None and shape.size == rank and int(shape.reshape(-1)[axis]) == 1
-        if node.op_type != "Expand" or not told:
-            return told
+        return shape is not None and shape.size == rank and int(shape.reshape(-1)[axis]) == 1
+    if node.op_type == "Expand" and len(node.input) > 1:
+        inner = aligned(graph, node.input[0], axis, rank)
+        kept = inner is not None and (inner < 0 or single(graph, node.input[0], inner, steps - 1))
+        return kept and _asks_for_one(graph, node.input[1], axis, rank, steps - 1)
+    return False
+
+
+def _asks_for_one(graph: Graph, shape: str, axis: int, rank: int, steps: int) -> bool:
+    """Return whether a shape to which something of rank `rank` is expanded says 1 there, or is that of a value with length 1."""
+    value, node = constant(graph, shape), made_by(graph, shape)
+    if value is not None:
+        place = axis - (rank - value.size)
+        return place < 0 or (value.dtype.kind in "iu" and int(value.reshape(-1)[place]) in (1, -1))
+    if node is None or steps == 0:
+        return False
+    if node.op_type == "Shape" and not whole(node, "start") and attribute(node, "end") is None:
         inner = aligned(graph, node.input[0], axis, rank)
         return inner is not None and (inner < 0 or single(graph, node.input[0], inner, steps - 1))
-    return False
+    if node.op_type == "Where" and len(node.input) > 2:  # torch's older exporter: 1 where the shape says -1
+        return all(_asks_for_one(graph, item, axis, rank, steps // 2) for item in node.input[1:3])
+    return node.op_type == "ConstantOfShape" and _ones(node)
+
+
+def _ones(node: onnx.NodeProto) -> bool:
+    value = attribute(node, "value")
+    try:
+        return value is not None and bool((onnx.numpy_helper.to_array(value) == 1).all())
+    except (AttributeError, TypeError, ValueError):  # no tensor, or one that does not hold what it declares
+        return False
 
 
 def same(graph: Graph, name: str, axis: int, steps: int = STEPS_BACK) -> bool:
@@ -64,61 +92,6 @@ def same(graph: Graph, name: str, axis: int, steps: int = STEPS_BACK) -> bool:
         inner = before(graph, node, axis, rank)
         return inner is not None and (inner < 0 or same(graph, node.input[0], inner, steps - 1))
     return single(graph, name, axis, steps)
-
-
-def shortened(graph: Graph, name: str, axis: int, steps: int = STEPS_BACK) -> bool:
-    """Return whether an axis may have been cut to length 1, so that it could be spread over any length again.
-
-    The lengths of graphs (hits, edges, what passes a cut) are taken as they are: with one edge, all are 1 together.
-    """
-    if constant(graph, name) is not None or any(item.name == name for item in graph.graph.input):
-        return single(graph, name, axis)
-    node, rank = made_by(graph, name), rank_of(graph, name)
-    if node is None or rank is None or steps == 0 or axis >= rank or (graph.shape(name) or ())[axis] == 1:
-        return True
-    inner = before(graph, node, axis, rank)
-    if node.op_type in ("Reshape", "Flatten") and rank_of(graph, node.input[0]) == 1:
-        inner = 0
-    if node.op_type == "Slice" and _longest(graph, node, axis, rank) <= 1:
-        return True
-    if inner is not None and inner >= 0:
-        return shortened(graph, node.input[0], inner, steps - 1)
-    if node.op_type in ("Gather", "GatherND", "GatherElements") and len(node.input) > 1:
-        start, own = whole(node, "axis"), rank_of(graph, node.input[1])
-        if own is None or node.op_type == "GatherND":
-            return own is None or axis >= own - 1 or shortened(graph, node.input[1], axis, steps - 1)
-        start += rank - own + 1 if start < 0 else 0
-        if node.op_type == "GatherElements" or start <= axis < start + own:
-            return shortened(graph, node.input[1], axis - (start if node.op_type == "Gather" else 0), steps - 1)
-        return shortened(graph, node.input[0], axis if axis < start else axis - own + 1, steps - 1)
-    if node.op_type in ("Add", "Sub", "Mul", "Expand"):
-        places = [(name, aligned(graph, name, axis, rank)) for name in node.input[: 1 if node.op_type == "Expand" else 2]]
-        return all(inner is None or inner < 0 or shortened(graph, name, inner, steps // 2) for name, inner in places)
-    if node.op_type == "Range":
-        return constant(graph, node.input[0]) is None
-    return node.op_type not in ("NonZero", "TopK", "Unique")
-
-
-def _longest(graph: Graph, node: onnx.NodeProto, axis: int, rank: int) -> int:
-    """Return the most elements that a Slice can leave of an axis, 0 if that can't be told."""
-    values = [constant(graph, name) if name else None for name in node.input[1:5]]
-    starts, ends, axes, strides = [None if value is None else value.reshape(-1) for value in (*values, None, None)[:4]]
-    if starts is None or ends is None or (len(node.input) > 3 and node.input[3] and axes is None):
-        return 0
-    if len(node.input) > 4 and node.input[4] and strides is None:
-        return 0
-    along = [int(item) % rank for item in axes] if axes is not None else list(range(len(starts)))
-    if axis not in along:
-        return FAR
-    place = along.index(axis)
-    start, end, stride = int(starts[place]), int(ends[place]), 1 if strides is None else int(strides[place])
-    if (start < 0) == (end < 0):
-        length = end - start if stride > 0 else start - end
-    elif stride > 0:
-        length = -start if start < 0 else FAR
-    else:
-        length = start + 1 if start >= 0 else FAR
-    return -(-length // max(abs(stride), 1))
 
 
 def before(graph: Graph, node: onnx.NodeProto, axis: int, rank: int) -> int | None:

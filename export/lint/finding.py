@@ -29,7 +29,8 @@ class Subject:
         max_edges: largest number of edges that is expected of an event (for sizes of tensors).
         stage: "embedding", "filter" or "gnn" if known (from its metadata or its bundle), else "".
         expected: metadata that the file must carry, from its bundle; None for a file on its own.
-        model, graph: of an ONNX file. `graph` is the main graph; `graph.all()` yields the bodies as well.
+        model, graph: of an ONNX file. `graph` is the main graph, with local functions replaced by their nodes where that can be
+            done (`graph.model` has none then); `graph.all()` yields the bodies as well.
         archive: of a TorchScript or AOTInductor file.
     """
 

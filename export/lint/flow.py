@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from trkx.export.lint.following import LostError, Operation, Walker, module_value
-from trkx.export.lint.pickles import Made
 from trkx.export.lint.script import Function, Script
 from trkx.export.lint.values import Dim, Value
+from trkx.models.checkpoints.stored import Made
 
 DOORS: tuple[tuple[str, str, tuple[Dim, ...]], ...] = (
     ("x", "float32", ("num_hits", None)),

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from trkx.export.lint.operators import result_of, writes
-from trkx.export.lint.pickles import Made, Name, StoredTensor
 from trkx.export.lint.script import Class, Function, Script, dotted, place
 from trkx.export.lint.values import Device, Value, constant, joined, listed
+from trkx.models.checkpoints.stored import Made, Name, StoredTensor
 
 MOST_STEPS = 200_000
 """Statements and expressions that are followed; a network of a thousand layers takes fewer."""

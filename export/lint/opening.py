@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 from typing import IO
 
-from trkx.errors import ExportError
+from trkx.errors import CheckpointError, ExportError
 from trkx.export.lint.archive import read_archive
 from trkx.export.lint.finding import Kind, Subject
 from trkx.export.lint.parsing import read_onnx
 from trkx.export.lint.protobuf import starts_like_onnx
-from trkx.export.lint.shown import shown
 from trkx.export.targets import TARGETS, Target, target_of
 from trkx.identity import STAGE_KEY
+from trkx.models.checkpoints.files import regular_file
+from trkx.shown import shown
 
 MAX_EDGES = 2_000_000
 """Edges of the largest event that is expected, where nobody says otherwise."""
@@ -61,7 +61,7 @@ def opened(path: Path | str, target: Target | str | None = None, max_edges: int 
     where = shown(str(path), 400)
     row = target_of(target) if isinstance(target, str) else target
     try:
-        with _regular(path, where) as file:
+        with regular_file(path, where) as file:
             size = os.fstat(file.fileno()).st_size
             head = file.read(4096)
             if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
@@ -69,33 +69,17 @@ def opened(path: Path | str, target: Target | str | None = None, max_edges: int 
             _refuse_others(head, size, where)
             row = _fitting("onnx", row, where)
             model = read_onnx(file, size, where)
+    except CheckpointError as error:  # of the readers of archives and pickles, which checkpoints share
+        raise ExportError(str(error)) from None
     except OSError as error:
         raise ExportError(f"{where}: can't be read ({error.strerror}).") from error
     except MemoryError:
         raise ExportError(f"{where}: reading it takes more memory than there is here.") from None
+    from trkx.export.functions import unfolded
     from trkx.export.onnx_graph import Graph
 
     stage = stage or next((item.value for item in model.metadata_props if item.key == STAGE_KEY), "")
-    return Subject(path, "onnx", row, max_edges, stage, expected, model=model, graph=Graph(model))
-
-
-def _regular(path: Path, where: str) -> IO[bytes]:
-    """Open a regular file; a pipe or device is refused without waiting for it."""
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise ExportError(f"{where}: a folder, expected one model file.")
-        if not stat.S_ISREG(mode):
-            raise ExportError(f"{where}: a pipe, socket or device, expected a file.")
-        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
-    except FileNotFoundError:
-        raise ExportError(f"{where}: there is no such file.") from None
-    except ValueError as error:  # a NUL in the name
-        raise ExportError(f"{where}: no name of a file ({error}).") from None
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # replaced meanwhile
-        file.close()
-        raise ExportError(f"{where}: a pipe, socket or device, expected a file.")
-    return file
+    return Subject(path, "onnx", row, max_edges, stage, expected, model=model, graph=Graph(unfolded(model)))
 
 
 def _fitting(kind: Kind, target: Target | None, where: str) -> Target:

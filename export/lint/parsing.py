@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from trkx.errors import ExportError
 from trkx.export.inference import plausible
 from trkx.export.lint.protobuf import check_fields, check_graph_size
-from trkx.export.lint.shown import shown
+from trkx.shown import shown
 
 LARGEST_ONNX = 2**31 - 1
 MOST_MESSAGES = 3_000_000

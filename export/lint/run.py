@@ -13,11 +13,11 @@ from trkx.export.lint.apply import finding, findings_of
 from trkx.export.lint.finding import Finding, Severity
 from trkx.export.lint.opening import MAX_EDGES, opened
 from trkx.export.lint.rules.unreadable import RULE as UNREADABLE
-from trkx.export.lint.shown import shown
 from trkx.export.metadata import onnx_metadata
 from trkx.export.targets import Target, target_of
 from trkx.identity import SPEC_KEY, STAGE_KEY, TARGET_KEY
 from trkx.manifest import MANIFEST_NAME, FileEntry
+from trkx.shown import shown
 
 MODELS = ("onnx", "torchscript", "aoti")
 SUFFIXES = (".onnx", ".pt", ".pt2", ".pth", ".ts", ".torchscript", ".jit")

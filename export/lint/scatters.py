@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import onnx
 
+from trkx.export.lint.counting import counts, may_count
 from trkx.export.lint.finding import Subject
 from trkx.export.lint.intervals import made_by
 from trkx.export.lint.uniform import uniform
@@ -15,19 +16,21 @@ from trkx.export.lint.walking import MOVING, STANDARD, listed, sources
 from trkx.export.onnx_graph import SCATTERS, Graph, attribute, reduction_of
 from trkx.export.repair.zeros import all_zeros
 
-STEPS_ON = 8
 _MEAN = re.compile(r"aten\.scatter_reduce\.\w+\](\(args = .*\bmean\b)|aten\.scatter_reduce\.\w+$")
 _ASSIGNED = re.compile(r"aten\.(scatter\.(src|value)|index_put_?\.default|index_copy|index_fill)")
-_PASSING = MOVING | {"Cast", "CastLike", "GatherND"}
-_OF_COUNTS = frozenset(("Clip", "Sqrt", "Reciprocal", "Pow", "Log"))
 
 
 def scatters(subject: Subject) -> Iterator[tuple[Graph, onnx.NodeProto]]:
     """Yield (graph or body, node) of every scatter of a file that has data, indices and updates."""
-    for graph in subject.graph.all() if subject.graph is not None else ():
-        for node in graph.nodes:
+    return scatters_of(subject.graph) if subject.graph is not None else iter(())
+
+
+def scatters_of(graph: Graph) -> Iterator[tuple[Graph, onnx.NodeProto]]:
+    """Yield (graph or body, node) of every scatter of a graph that has data, indices and updates."""
+    for part in graph.all():
+        for node in part.nodes:
             if node.op_type in SCATTERS and node.domain in STANDARD and len(node.input) > 2 and all(node.input) and node.output:
-                yield graph, node
+                yield part, node
 
 
 def overwrites(graph: Graph, node: onnx.NodeProto) -> bool:
@@ -40,36 +43,11 @@ def overwrites(graph: Graph, node: onnx.NodeProto) -> bool:
     return not uniform(graph, node.input[2]) or counts(graph, node)
 
 
-def counts(graph: Graph, node: onnx.NodeProto) -> bool:
-    """Return whether what is made of a scatter of one number into zeros makes sense for a count only.
-
-    A count is divided by, bounded from below, or (as torch writes `scatter_add` up to opset 15) added to zeros. A mask is not.
-    """
-    if not all_zeros(graph, node.input[0]) or all_zeros(graph, node.input[2]):
+def unclear(graph: Graph, node: onnx.NodeProto) -> bool:
+    """Return whether a scatter of one number, which `overwrites` lets pass as a mask, may be a count as well."""
+    if reduction_of(node) != "none" or not uniform(graph, node.input[2]) or not may_count(graph, node):
         return False
-    waiting, seen = [(node.output[0], 0)], {node.output[0]}
-    while waiting:
-        name, steps = waiting.pop()
-        for reader in graph.consumers(name):
-            if reader.domain not in STANDARD or not reader.output:
-                continue
-            others = [item for item in reader.input if item != name]
-            if _counted(graph, reader, name, others):
-                return True
-            fixed = reader.op_type == "Add" and all(uniform(graph, item) for item in others)
-            passing = reader.op_type in _PASSING and (reader.input[0] == name or reader.op_type == "Concat")
-            if (fixed or passing) and steps < STEPS_ON and reader.output[0] not in seen:
-                seen.add(reader.output[0])
-                waiting.append((reader.output[0], steps + 1))
-    return False
-
-
-def _counted(graph: Graph, reader: onnx.NodeProto, name: str, others: list[str]) -> bool:
-    if reader.op_type == "Add":
-        return len(others) == 1 and all_zeros(graph, others[0])
-    if reader.op_type == "Max":  # the larger of two masks is a mask
-        return all(uniform(graph, item) for item in others)
-    return reader.input[-1 if reader.op_type == "Div" else 0] == name and reader.op_type in (*_OF_COUNTS, "Div")
+    return not indices_unique(graph, node) and not assigned(node)
 
 
 def is_mean(graph: Graph, node: onnx.NodeProto) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from trkx.export.lint.shown import shown
+from trkx.shown import shown
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from trkx.export.lint.walking import MOVING, constant
 from trkx.export.onnx_graph import Graph
 
 STEPS_BACK = 40
-_KEEPING = MOVING - {"Concat", "Split"} | {"GatherElements", "GatherND", "Cast", "CastLike", "Compress"}
+KEEPING = MOVING - {"Concat", "Split"} | {"GatherElements", "GatherND", "Cast", "CastLike", "Compress"}
 _POINTWISE = frozenset(("Add", "Sub", "Mul", "Div", "Neg", "Abs", "Sqrt", "Exp", "Log", "Sigmoid", "Relu", "Not", "Reciprocal"))
 
 
@@ -22,7 +22,7 @@ def uniform(graph: Graph, name: str, steps: int = STEPS_BACK) -> bool:
         return shape is not None and all(size == 1 for size in shape)
     if node.op_type == "ConstantOfShape":
         return True
-    if node.op_type in _KEEPING and node.input:
+    if node.op_type in KEEPING and node.input:
         return uniform(graph, node.input[0], steps - 1)
     if node.op_type in _POINTWISE and node.input:
         return all(uniform(graph, item, steps // 2) for item in node.input)

@@ -15,7 +15,9 @@ from onnx.reference.op_run import OpRun
 from trkx.errors import ExportError
 from trkx.export.lint.rules.external_data import tensors_of
 from trkx.export.lint.walking import bodies_of
+from trkx.export.loops import Rounds, counting_loop
 from trkx.export.onnx_graph import HALF, SCATTERS, Graph, attribute, reduction_of
+from trkx.export.validation.reference_ops import recording
 
 Array = NDArray[Any]
 Evaluate = Callable[[Mapping[str, Array]], Array]
@@ -24,7 +26,9 @@ _OWN = "trkx.repair"
 _AT: Mapping[str, np.ufunc] = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
 
 
-def evaluator(model: onnx.ModelProto, output: str, meant: Iterable[tuple[str, str]] = (), double: bool = True) -> Evaluate:
+def evaluator(
+    model: onnx.ModelProto, output: str, meant: Iterable[tuple[str, str]] = (), double: bool = True, met: set[str] | None = None,
+) -> Evaluate:
     """Return a function from inputs (by name) to one output, of onnx's reference evaluator.
 
     Args:
@@ -32,6 +36,7 @@ def evaluator(model: onnx.ModelProto, output: str, meant: Iterable[tuple[str, st
         output: name of the output.
         meant: scatters (by their output) that are evaluated as "sum" or "mean" instead of what the file says.
         double: every float is float64, weights too (casts to half become casts to float64); False: the types of the file.
+        met: takes up the scatters (by their output) that overwrote each other's updates in zeros when they ran.
 
     Raises:
         ExportError: here or when called: an operator that the reference evaluator does not have, or inputs that do not fit.
@@ -46,13 +51,16 @@ def evaluator(model: onnx.ModelProto, output: str, meant: Iterable[tuple[str, st
         for node in part.nodes:
             node.op_type = "ScatterElements" if node.op_type == "Scatter" else node.op_type  # its name before opset 11
     del copy.graph.value_info[:]
+    rounds = Rounds()
     try:
-        session = ReferenceEvaluator(copy, new_ops=[ScatterElements, ScatterND, Meant])
+        operators: list[type[OpRun]] = [*recording((ScatterElements, ScatterND), met), Meant, counting_loop(rounds)]
+        session = ReferenceEvaluator(copy, new_ops=operators)
     except Exception as error:  # NotImplementedError and onnx's own error classes
         raise ExportError(f"the reference evaluator can't read the graph: {_line(error)}") from error
     kinds = types_of(copy.graph.input)
 
     def run(feeds: Mapping[str, Array]) -> Array:
+        rounds.start()
         try:
             with np.errstate(all="ignore"):
                 results: Any = session.run([output], {name: value.astype(kinds[name]) for name, value in feeds.items()})

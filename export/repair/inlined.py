@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import onnx
-import onnx.inliner
 
+from trkx.errors import ExportError
+from trkx.export.functions import without_functions
 from trkx.export.lint.walking import listed
 from trkx.export.repair.change import Change, Outcome, Refusal, Request
 
@@ -15,14 +16,9 @@ def inlined(model: onnx.ModelProto, request: Request) -> Outcome:
         return Outcome(model)
     names = [f"{item.domain}.{item.name}" for item in model.functions]
     try:
-        plain = onnx.inliner.inline_local_functions(model, convert_version=True)
-    except Exception as error:  # compiled code with its own error classes
-        refusal = Refusal("inlined", "TRKX013", listed(names), f"can't be inlined: {error}", "Export without functions.")
+        plain = without_functions(model)
+    except ExportError as error:
+        refusal = Refusal("inlined", "TRKX013", listed(names), str(error).rstrip("."), "Export without functions.")
         return Outcome(model, refusals=(refusal,))
-    domains = {node.domain for node in plain.graph.node}
-    kept = [item for item in plain.opset_import if item.domain in ("", "ai.onnx") or item.domain in domains]
-    copies = [onnx.helper.make_opsetid(item.domain, item.version) for item in kept]
-    del plain.opset_import[:]
-    plain.opset_import.extend(copies)
     what = f"{len(names)} local function(s) replaced by their nodes"
     return Outcome(plain, (Change("inlined", "TRKX013", listed(names), what, "a function is its nodes"),))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import onnx
 
 from trkx.errors import ExportError
+from trkx.export.loops import refuse_endless
 from trkx.export.repair.change import Change, Refusal, Request
 from trkx.export.repair.door_names import name_axes
 from trkx.export.repair.editing import prune
@@ -55,7 +56,7 @@ def repaired(model: onnx.ModelProto, request: Request, only: Sequence[str] = ())
         only: names of graphs to verify on; all if empty.
 
     Raises:
-        ExportError: the model can't be evaluated, so that nothing can be proven.
+        ExportError: the model can't be evaluated, so that nothing can be proven, or holds a loop without end.
     """
     now = onnx.ModelProto()
     now.CopyFrom(model)
@@ -73,6 +74,7 @@ def repaired(model: onnx.ModelProto, request: Request, only: Sequence[str] = ())
         if refused:
             return Repaired(None, tuple(changes), tuple(refused))
         if rewrites is REARRANGED:
+            refuse_endless(now, str(request.path))  # those that stood in functions
             before = onnx.ModelProto()
             before.CopyFrom(now)
     if changes:
@@ -81,7 +83,13 @@ def repaired(model: onnx.ModelProto, request: Request, only: Sequence[str] = ())
     else:
         now = model
     scores = any(change.rewrite == "unsquashed" for change in changes)
-    rows = tuple(verified(before, now, request, meant, scores, only=only))
+    try:
+        rows = tuple(verified(before, now, request, meant, scores, only=only))
+    except ExportError:
+        refused = left_by_lint(now, request)  # why it can't be evaluated, in better words
+        if not refused:
+            raise
+        return Repaired(None, tuple(changes), tuple(refused))
     refused = left_by_lint(now, request)
     wrong = refused or any(row.status == "failed" for row in rows)
     return Repaired(None if wrong else now, tuple(changes), tuple(refused), rows)

@@ -28,11 +28,16 @@ ENGINE_ERRORS: tuple[type[Exception], ...] = (RuntimeError, ValueError, *(
 
 @dataclass(frozen=True)
 class Side:
-    """A file with its doors. exact: it in float64, with scatters as they are meant."""
+    """A file with its doors.
+
+    exact: it in float64, with scatters as they are meant. met: scatters (by their output) that overwrote each other's updates in
+    zeros wherever `exact` was asked so far.
+    """
 
     model: onnx.ModelProto
     doors: Doors
     exact: Evaluate
+    met: set[str]
 
     def wanted(self, trial: Trial) -> Float64:
         """Return the output in float64, [rows, columns]."""
@@ -72,7 +77,8 @@ class Side:
 def side_of(model: onnx.ModelProto, request: Request, meant: Sequence[tuple[str, str]] = ()) -> Side:
     """Return a file as a side; ExportError if the reference evaluator can't read it."""
     doors = doors_in(model, request)
-    return Side(model, doors, evaluator(model, output_of(doors), meant))
+    met: set[str] = set()
+    return Side(model, doors, evaluator(model, output_of(doors), meant, met=met), met)
 
 
 def output_of(doors: Doors) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx
 from onnx import helper
 
+from trkx.export.lint.counting import counts
 from trkx.export.lint.uniform import uniform
 from trkx.export.lint.unique import indices_unique
 from trkx.export.lint.walking import STANDARD, label, place, reads
@@ -35,7 +36,7 @@ def summed(model: onnx.ModelProto, request: Request) -> Outcome:
             if indices_unique(part, node) and not declared:
                 continue
             why = _proof(part, node, declared)
-            if not why and len(node.input) > 2 and uniform(part, node.input[2]):
+            if not why and len(node.input) > 2 and uniform(part, node.input[2]) and not counts(part, node):
                 continue  # whichever of equal numbers comes last, the result is the same
             if not why:
                 refusals.append(_refused(part, node))

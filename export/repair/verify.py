@@ -15,7 +15,7 @@ from trkx.export.repair.change import Request
 from trkx.export.repair.float64 import Array, Evaluate, evaluator
 from trkx.export.repair.sides import ENGINE_ERRORS, Float64, Side, Sizes, expected, flat, side_of
 from trkx.export.repair.trials import Maker, Trial, maker_of
-from trkx.export.validation.report import Row, Status
+from trkx.export.validation.report import Row, Status, overwrote
 
 SAME = 1e-9
 """Largest difference of two float64 evaluations of the same formula, relative to the largest output (or 1)."""
@@ -54,6 +54,7 @@ def verified(
     pairs = [(trial, wanted) for trial, wanted in expected(old, maker, sizes, rng) if not only or trial.name in only]
     results = [_formula(new, trial, wanted, scores) for trial, wanted in pairs]
     rows = [row for row, _ in results]
+    rows += [_row("graphs", f"what '{name}' is", "not checked", overwrote(name)) for name in sorted(new.met)]
     if any(row.status == "failed" for row in rows):
         return rows
     half = any(item.data_type in HALF for item in after.graph.initializer)
@@ -169,7 +170,8 @@ def _before_and_after(
     except ENGINE_ERRORS as error:
         yield _row("graphs", "before and after", "not checked", f"ONNX Runtime can't run the original: {_line(error)}", ENGINE)
     if where:
-        yield Row("graphs", "", "", ENGINE, f"{where}, before and after", "passed", moved, None, "how wrong the original was")
+        detail = f"outputs move by {moved:.2g}: how wrong the original was"  # for the reader; nothing is compared that could fail
+        yield Row("graphs", "", "", ENGINE, f"{where}, before and after", "not checked", moved, None, detail)
 
 
 def _distinct(trial: Trial) -> bool:

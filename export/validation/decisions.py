@@ -17,14 +17,14 @@ from trkx.export.validation.model_file import ModelFile
 from trkx.export.validation.oracle import Oracle
 from trkx.export.validation.report import EdgeScores, Row, Status
 from trkx.export.validation.whole_event import Exact
-from trkx.spec import logit_of_cut
+from trkx.spec import PipelineSpec, logit_of_cut
 
 SAMPLE, NEAREST = 5_000, 1_000
 """Edges that a plot gets: drawn at random, and those nearest to the cut."""
 
 
 def decision_rows(
-    files: Sequence[ModelFile], exact: Exact, oracles: Mapping[str, Oracle], radius: float, threads: Sequence[int],
+    files: Sequence[ModelFile], exact: Exact, oracles: Mapping[str, Oracle], spec: PipelineSpec, threads: Sequence[int],
     samples: int = SAMPLES,
 ) -> tuple[list[Row], list[EdgeScores]]:
     """Return a row for each file and engine on one event, and scores for the plots from the first engine of each file.
@@ -33,7 +33,7 @@ def decision_rows(
         files: model files of a pipeline.
         exact: what the float64 networks make of the event.
         oracles: stage to what is right.
-        radius: of the graph.
+        spec: of the pipeline.
         threads: of CPU engines.
         samples: of rounding, see `trkx.export.validation.bounds`.
     """
@@ -55,6 +55,7 @@ def decision_rows(
             if output is None:
                 rows.append(_row(file, engine.name, exact.name, "failed", f"{engine.name} can't run it: {failure}"))
             elif file.stage == "embedding":
+                radius = spec.needed_graph().radius
                 rows.append(pair_decisions(file, engine.name, exact.name, expected[file.stage], output, radius))
             else:
                 row, score = edge_decisions(file, engine.name, exact.name, expected[file.stage], output)

@@ -16,7 +16,7 @@ Two runs of the same thing may each be off by the tolerance of the output, so th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -48,30 +48,30 @@ Make = Callable[[Case, np.random.Generator], tuple[list[Case], Int]]
 
 def _permuted_edges(case: Case, rng: np.random.Generator) -> tuple[list[Case], Int]:
     order = rng.permutation(case.edge_index.shape[1])
-    return [Case(case.name, case.x, np.ascontiguousarray(case.edge_index[:, order]))], order
+    return [case.with_edges(order)], order
 
 
 def _relabelled_hits(case: Case, rng: np.random.Generator) -> tuple[list[Case], Int]:
     number = rng.permutation(len(case.x))  # the new number of each hit
     x = np.empty_like(case.x)
     x[number] = case.x
-    return [Case(case.name, x, number[case.edge_index])], np.arange(case.edge_index.shape[1])
+    return [replace(case, x=x, edge_index=number[case.edge_index])], np.arange(case.edge_index.shape[1])
 
 
 def _one_more_hit(case: Case, rng: np.random.Generator) -> tuple[list[Case], Int]:
     x = np.concatenate([case.x, rng.permutation(case.x[:1], axis=1)])
-    return [Case(case.name, x, case.edge_index)], np.arange(case.edge_index.shape[1])
+    return [replace(case, x=x)], np.arange(case.edge_index.shape[1])
 
 
 def _portions_of_edges(case: Case, rng: np.random.Generator) -> tuple[list[Case], Int]:
     size = case.edge_index.shape[1]
     parts = np.split(np.arange(size), [1, size // 3])
-    return [Case(case.name, case.x, np.ascontiguousarray(case.edge_index[:, part])) for part in parts], np.arange(size)
+    return [case.with_edges(part) for part in parts], np.arange(size)
 
 
 def _edges_twice(case: Case, rng: np.random.Generator) -> tuple[list[Case], Int]:
     order = rng.permutation(2 * case.edge_index.shape[1]) % case.edge_index.shape[1]
-    return [Case(case.name, case.x, np.ascontiguousarray(case.edge_index[:, order]))], order
+    return [case.with_edges(order)], order
 
 
 def _permuted_hits(case: Case, rng: np.random.Generator) -> tuple[list[Case], Int]:

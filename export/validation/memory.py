@@ -57,8 +57,8 @@ def peak_of(file: ModelFile, case: Case, threads: int = 1) -> tuple[int, int]:
     with tempfile.TemporaryDirectory(prefix="trkx-memory-") as folder:
         place = Path(folder)
         (place / "model").write_bytes(file.data)
-        np.savez(place / "graph.npz", x=case.x, edge_index=case.edge_index)
-        command = [sys.executable, "-m", CHILD, folder, file.format, file.stage, str(threads)]
+        np.savez(place / "graph.npz", *case.arrays(file.stage))
+        command = [sys.executable, "-m", CHILD, folder, file.format, str(threads)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
         except subprocess.TimeoutExpired:

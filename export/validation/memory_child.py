@@ -6,14 +6,14 @@ import contextlib
 import json
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Run = Callable[[Mapping[str, NDArray[Any]]], object]
+Run = Callable[[Sequence[NDArray[Any]]], object]
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 RESET_PEAK = "5"
 """What the kernel takes in clear_refs to start its record of the peak anew (Linux 4.0, proc(5))."""
@@ -25,18 +25,17 @@ def status_bytes(key: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-def measure(folder: Path, format: str, stage: str, threads: int) -> tuple[int, int]:
+def measure(folder: Path, format: str, threads: int) -> tuple[int, int]:
     """Load, run on one edge, start the peak anew, run on the graph; return memory before and at the peak, in bytes.
 
     Args:
-        folder: holds the file as "model" and the graph as "graph.npz" (x, edge_index).
+        folder: holds the file as "model" and its inputs as "graph.npz", in their order: x, edge_index, edge_attr.
         format: "onnx" or "torchscript".
-        stage: "embedding" takes no edges.
         threads: of the engine.
     """
     graph = np.load(folder / "graph.npz")
-    inputs = {"x": graph["x"]} | ({} if stage == "embedding" else {"edge_index": graph["edge_index"]})
-    small = {"x": graph["x"][:1]} | ({} if stage == "embedding" else {"edge_index": np.zeros((2, 1), np.int64)})
+    inputs = [graph[name] for name in graph.files]
+    small = [inputs[0][:1], *([np.zeros((2, 1), np.int64)] if len(inputs) > 1 else []), *(array[:1] for array in inputs[2:])]
     run = _open_onnx(folder, threads) if format == "onnx" else _open_torchscript(folder, threads)
     run(small)
     with contextlib.suppress(OSError):  # not allowed here: the peak then includes loading, which is smaller than a large graph
@@ -54,7 +53,7 @@ def _open_onnx(folder: Path, threads: int) -> Run:
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession((folder / "model").read_bytes(), options, providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_inputs()]
-    return lambda inputs: session.run(None, {name: inputs[name] for name in names})
+    return lambda inputs: session.run(None, dict(zip(names, inputs, strict=True)))
 
 
 def _open_torchscript(folder: Path, threads: int) -> Run:
@@ -65,12 +64,12 @@ def _open_torchscript(folder: Path, threads: int) -> Run:
         warnings.simplefilter("ignore", DeprecationWarning)  # see torchscript_file.torchscript_is_meant
         module = torch.jit.load(str(folder / "model"), map_location="cpu")
 
-    def run(inputs: Mapping[str, NDArray[Any]]) -> object:
+    def run(inputs: Sequence[NDArray[Any]]) -> object:
         with torch.no_grad():
-            return module(*(torch.from_numpy(value) for value in inputs.values()))
+            return module(*(torch.from_numpy(value) for value in inputs))
 
     return run
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(measure(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]))))
+    sys.stdout.write(json.dumps(measure(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))))

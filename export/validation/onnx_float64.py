@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from trkx.export.loops import Rounds, counting_loop
 from trkx.export.onnx_graph import Graph
 from trkx.export.validation.onnx_roundings import move_of
-from trkx.export.validation.reference_ops import REFERENCE_OPS
+from trkx.export.validation.reference_ops import REFERENCE_OPS, recording
 
 Array = NDArray[Any]
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
@@ -90,14 +91,17 @@ class _Moved:
 
 
 class Float64Graph:
-    """A model in float64.
+    """A model in float64. met: scatters (by their output) that overwrote each other's updates in zeros in any run.
 
     Raises what onnx raises for a model that it does not know how to compute.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
         graph = Graph(model)
-        self._evaluator = ReferenceEvaluator(widened(model), new_ops=REFERENCE_OPS)
+        self.met: set[str] = set()
+        self._rounds = Rounds()
+        operators = [*recording(REFERENCE_OPS, self.met), counting_loop(self._rounds)]
+        self._evaluator = ReferenceEvaluator(widened(model), new_ops=operators)
         self._generator: np.random.Generator | None = None
         nodes = self._evaluator.rt_nodes_
         for place, (node, proto) in enumerate(zip(nodes, model.graph.node, strict=True)):
@@ -113,6 +117,7 @@ class Float64Graph:
         """Return the first output for inputs by name, float ones widened; moved at random if there is a generator."""
         wide = {name: value.astype(np.float64) if value.dtype.kind == "f" else value for name, value in feeds.items()}
         self._generator = generator
+        self._rounds.start()
         with np.errstate(all="ignore"):  # exp of a large number is infinity, and its reciprocal 0, as in the engines
             outputs: Any = self._evaluator.run(None, wide)
         return np.asarray(outputs[0], np.float64)

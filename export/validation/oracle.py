@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from trkx.errors import ExportError
 from trkx.export.check import Expectation, expectation_of, inputs_of, oracle_of
+from trkx.export.functions import without_functions
 from trkx.export.onnx_graph import Graph
 from trkx.export.torchscript_file import load_torchscript
 from trkx.export.validation.bounds import SAMPLES, largest_move, tolerance_from
 from trkx.export.validation.model_file import ModelFile
 from trkx.export.validation.onnx_float64 import Float64Graph
 from trkx.export.zoo import Case, copied, feeds_of
+from trkx.shown import shown
 
 Float64 = NDArray[np.float64]
 
@@ -30,17 +32,19 @@ class Oracle:
 
     title: what it is, in words. independent: it was not made from the file itself, so it can tell a wrong graph from a right
     one; otherwise it only tells whether engines compute what the file says. compute: (graph, samples) to the expectation.
-    kept: what was computed, so share an oracle among the files of a network.
+    kept: what was computed, so share an oracle among the files of a network. met: of a file that is its own oracle, scatters (by
+    their output) that overwrote each other's updates in zeros.
     """
 
     title: str
     independent: bool
     compute: Callable[[Case, int], Expectation]
     kept: dict[tuple[bytes, int], Expectation] = field(default_factory=dict, compare=False)
+    met: set[str] = field(default_factory=set, compare=False)
 
     def expect(self, case: Case, samples: int = SAMPLES) -> Expectation:
         """Return what is right for a graph, with the tolerances of `trkx.export.validation.bounds`; computed once a graph."""
-        key = (hashlib.sha256(case.x.tobytes() + case.edge_index.tobytes()).digest(), samples)
+        key = (hashlib.sha256(b"".join(array.tobytes() for array in case.arrays())).digest(), samples)
         if key not in self.kept:
             self.kept[key] = self.compute(case, samples)
         return replace(self.kept[key], case=case)
@@ -68,7 +72,8 @@ def oracle_for(file: ModelFile, reference: bytes | None = None) -> Oracle:
         return _torch_oracle("the file's own code in float64", False, file.stage, _script(file.data, file.path), None)
     if file.format == "onnx":
         title = "the file's own graph in float64"
-        return Oracle(title, False, partial(_onnx, _graph(file), title))
+        graph = _graph(file)
+        return Oracle(title, False, partial(_onnx, graph, title), met=graph.met)
     raise ExportError(
         f"{file.path}: nothing says what is right for a file of format {file.format} alone; "
         "validate the bundle that it belongs to, or give a TorchScript reference."
@@ -89,9 +94,10 @@ def _script(data: bytes, name: str) -> Callable[..., torch.Tensor]:
 
 def _graph(file: ModelFile) -> Float64Graph:
     try:
-        return Float64Graph(onnx.load_model_from_string(file.data))
+        return Float64Graph(without_functions(onnx.load_model_from_string(file.data)))
     except Exception as error:  # protobuf and the evaluator raise many kinds
-        raise ExportError(f"{file.path}: can't be computed in float64: {error}") from error
+        reason = str(error).strip() or type(error).__name__
+        raise ExportError(f"{shown(file.path)}: can't be computed in float64: {reason}") from error
 
 
 def _rank(file: ModelFile) -> int | None:

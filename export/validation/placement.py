@@ -16,7 +16,7 @@ from trkx.errors import ExportError
 from trkx.export.targets import target_of
 from trkx.export.validation.model_file import ModelFile
 from trkx.export.validation.report import Row, Status
-from trkx.export.zoo import Case
+from trkx.export.zoo import Case, feeds_of
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 """Device of a target to the ONNX Runtime provider that every operator must run on."""
@@ -75,8 +75,7 @@ def profiled(file: ModelFile, case: Case, provider: str) -> Placement:
         options.log_severity_level = LOG_ERRORS_ONLY
         wanted = [provider] if provider == PROVIDERS["cpu"] else [provider, PROVIDERS["cpu"]]  # as users set it
         session = onnxruntime.InferenceSession(file.data, options, providers=wanted)
-        feeds = {"x": case.x} | ({} if file.stage == "embedding" else {"edge_index": case.edge_index})
-        session.run(None, {value.name: feeds[value.name] for value in session.get_inputs()})
+        session.run(None, feeds_of(case, [value.name for value in session.get_inputs()]))
         profile = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     return placement_of(profile)
 

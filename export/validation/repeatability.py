@@ -17,7 +17,7 @@ from trkx.export.validation.engines import Engine, engines_for
 from trkx.export.validation.graphs import lost, output_of, row_of, started
 from trkx.export.validation.model_file import ModelFile
 from trkx.export.validation.report import Row
-from trkx.export.zoo import Case, Float
+from trkx.export.zoo import Case, Float, with_attributes
 
 Array = NDArray[Any]
 RUNS = 20
@@ -25,7 +25,7 @@ HITS, EDGES = 2_000, 200_000
 """Many edges a hit, so that threads meet at the same hits."""
 
 
-def large_case(hits: Float, edges: int = EDGES, count: int = HITS, seed: int = 0) -> Case:
+def large_case(hits: Float, edges: int = EDGES, count: int = HITS, seed: int = 0, edge_features: int = 0) -> Case:
     """Return a graph with many random edges on few hits.
 
     Args:
@@ -33,12 +33,13 @@ def large_case(hits: Float, edges: int = EDGES, count: int = HITS, seed: int = 0
         edges: number of edges.
         count: number of hits.
         seed: of the draw.
+        edge_features: columns of edge_attr.
     """
     rng = np.random.default_rng(seed)
     source = rng.integers(0, count, edges)
     target = (source + rng.integers(1, max(count, 2), edges)) % count
     name = f"{edges:,} edges on {count:,} hits".replace(",", " ")
-    return Case(name, hits[rng.integers(0, len(hits), count)], np.stack([source, target]))
+    return with_attributes(Case(name, hits[rng.integers(0, len(hits), count)], np.stack([source, target])), edge_features)
 
 
 def repeatability_rows(

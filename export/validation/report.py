@@ -48,6 +48,11 @@ class Row:
     detail: str = ""
 
 
+def overwrote(name: str) -> str:
+    """Return what a row says of a scatter without reduction, where nothing but the file itself was there to compare with."""
+    return f"'{name}' overwrites, and two updates met: right for a mask or an assignment, wrong for a sum or a count"
+
+
 @dataclass(frozen=True)
 class EdgeScores:
     """Scores of the edges of one event by one file, beside the float64 network's: what the plots of decisions show.

@@ -89,6 +89,7 @@ def compared_tracks(spec: PipelineSpec, exact: Exact, engine: Engine, name: str,
         return row("failed", f"the pipeline can't be run: {error}"), None
     except Exception as error:  # engines have error classes of their own
         return row("failed", f"the engine stopped: {error}"), None
+    assert exact.tracks is not None  # track_rows asks only pipelines that make some
     found = difference(exact.tracks.label, tracks.label)
     if not found.moved:
         return row("passed", f"the same {tracks.num_tracks} tracks of {len(exact.event)} hits", 0.0), tracks
@@ -138,8 +139,8 @@ def _beyond(expectation: Expectation, output: NDArray[np.generic]) -> int:
 
 def _flips(spec: PipelineSpec, stage: str, expectation: Expectation, output: NDArray[np.generic]) -> Flips:
     if stage == "embedding":
-        return pair_flips(expectation, output, spec.graph.radius).flips
-    return edge_flips(expectation, output, logit_of_cut(spec.cuts.filter if stage == "filter" else spec.cuts.gnn)).flips
+        return pair_flips(expectation, output, spec.needed_graph().radius).flips
+    return edge_flips(expectation, output, logit_of_cut(spec.needed_cut(stage))).flips
 
 
 def track_rows(
@@ -157,9 +158,12 @@ def track_rows(
         Rows of the group "tracks", and efficiencies in bins for the events that have truth.
     """
     rows: list[Row] = []
+    if not bundle.spec.makes_tracks:
+        why = f"this pipeline has only {', '.join(bundle.spec.stages)}: it makes no tracks from hits"
+        return [Row("tracks", "pipeline", "", "", "all events", "not checked", detail=why)], []
     selection, expect = Selection(), expecting(networks)
     judged = [exact for exact in exacts if can_be_measured(exact.event)]
-    found = {EXACT: [measured(exact.event, exact.tracks, selection) for exact in judged]}
+    found = {EXACT: [measured(exact.event, exact.tracks, selection) for exact in judged if exact.tracks is not None]}
     for name in ENGINES:
         try:
             engine = open_engine(name, bundle, available_cores())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from trkx.bundle import STAGES, Bundle
+from trkx.bundle import Bundle
 from trkx.errors import ExportError, TrkxError, unknown_name
 from trkx.export.check import Expectation, oracle_of
 from trkx.export.sample import check_event
@@ -34,6 +34,7 @@ from trkx.export.zoo import cases
 from trkx.runtime.engines.eager import load_networks
 from trkx.runtime.events import open_events
 from trkx.runtime.events.event import Event
+from trkx.shown import shown
 from trkx.spec import PipelineSpec
 
 Tell = Callable[[str], None]
@@ -86,11 +87,11 @@ def checks_of_export(
     rows: list[Row] = []
     oracles = {file.stage: oracle_for(file) for file in files}  # one a stage: it keeps what it was asked
     for file in files:
-        tell(f"checking {file.path}")
+        tell(f"checking {shown(file.path)}")
         rows += file_rows(file, oracles[file.stage], expected[file.stage], depth)
     tell("decisions")
     exact = exact_event(spec, {stage: oracle_of(network) for stage, network in networks.items()}, event)
-    decided, scores = decision_rows(files, exact, oracles, spec.graph.radius, depth.threads, depth.samples)
+    decided, scores = decision_rows(files, exact, oracles, spec, depth.threads, depth.samples)
     words = facts("export", EXACT, [event], time.perf_counter() - start)
     return Report(f"Checks of the export of {spec.name}", spec.name, [*rows, *decided], scores, facts=words)
 
@@ -100,7 +101,8 @@ def file_rows(file: ModelFile, oracle: Oracle, zoo: Sequence[Expectation], depth
     engines = engines_of(file.format, depth)
     rows = graph_rows(file, zoo, engines) + invariance_rows(file, zoo, oracle, engines)
     edges = depth.edges if file.stage == "gnn" else depth.edges // 10
-    large = oracle.expect(large_case(zoo[0].case.x, edges), 1)
+    attributes = zoo[0].case.edge_attr
+    large = oracle.expect(large_case(zoo[0].case.x, edges, edge_features=0 if attributes is None else attributes.shape[1]), 1)
     rows += repeatability_rows(file, large, [engine for engine in engines_for(file.format) if engine.decisive])
     return rows + (optimiser_rows(file, zoo) if depth.everything else [])
 
@@ -159,13 +161,13 @@ def _validated(
     rows: list[Row] = []
     scores: list[EdgeScores] = []
     oracles = {stage: oracle_of(network) for stage, network in networks.items()}
-    zoo = cases(spec, events[0], OracleEngine(oracles).places)
+    zoo = cases(spec, events[0], OracleEngine(oracles).places if spec.embedding is not None else None)
     exacts = []
     for event in events:
         tell(f"float64 networks on event {event.event_id}")
         exacts.append(exact_event(spec, oracles, event))
     efficiencies: list[Efficiency] = []
-    for stage in STAGES:
+    for stage in spec.stages:
         own = [file for file in files if file.stage == stage]
         if not own:
             continue
@@ -173,14 +175,14 @@ def _validated(
         oracle = oracle_for(own[0])
         expected = oracle.expectations(zoo)
         for file in own:
-            tell(f"checking {file.path}")
+            tell(f"checking {shown(file.path)}")
             rows += file_rows(file, oracle, expected, depth)
             if depth.everything:
                 case = exacts[0].cases.get(stage, expected[0].case)
                 rows += placement_rows(file, case) + memory_rows(file, case)
         for exact in exacts:
             tell(f"decisions of the {stage} on {exact.name}")
-            decided, plotted = decision_rows(own, exact, {stage: oracle}, spec.graph.radius, depth.threads, depth.samples)
+            decided, plotted = decision_rows(own, exact, {stage: oracle}, spec, depth.threads, depth.samples)
             rows, scores = rows + decided, scores + plotted
     if depth.everything:
         tracked, efficiencies = track_rows(bundle, networks, exacts, tell)
@@ -194,13 +196,11 @@ def files_of(bundle: Bundle, networks: Mapping[str, nn.Module]) -> tuple[list[Mo
     for entry in bundle.manifest.files:
         if entry.format not in MODELS:
             continue
-        width = spec.embedding.dim if entry.stage == "embedding" else 1
-        cut = {"filter": spec.cuts.filter, "gnn": spec.cuts.gnn}.get(entry.stage)
         try:
             data = bundle.read(entry.stage, entry.format, entry.precision, entry.target)
         except TrkxError as error:
             rows.append(Row("graphs", entry.stage, entry.path, "", "read", "failed", detail=str(error)))
             continue
-        files.append(ModelFile(entry.path, entry.stage, entry.format, data, len(spec.features), width, target_of_entry(entry),
-                               networks.get(entry.stage), cut))
+        files.append(ModelFile(entry.path, entry.stage, entry.format, data, len(spec.features), spec.width(entry.stage),
+                               target_of_entry(entry), networks.get(entry.stage), spec.cut(entry.stage)))
     return files, rows

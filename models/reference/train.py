@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from trkx.errors import TrkxError
 from trkx.models.checkpoint import load_checkpoint, save_checkpoint
-from trkx.models.networks import BUILDERS
+from trkx.models.networks import build_network
 from trkx.models.reference.samples import Sample, classify, consecutive_pairs, oriented, pairs_within, read_sample
 from trkx.spec import PipelineSpec, logit_of_cut
 
@@ -164,7 +164,7 @@ def graphs(
         start = float(torch.rand(1, generator=generator)) * 2.0 * np.pi
         for number in range(int(2.0 * np.pi / width)):
             part = sample.slice(start + number * width, width)
-            made.append(graph_of(part, candidate_edges(part, embed, select, spec.graph.radius, CANDIDATE_CUT)))
+            made.append(graph_of(part, candidate_edges(part, embed, select, spec.needed_graph().radius, CANDIDATE_CUT)))
     return made
 
 
@@ -227,7 +227,7 @@ def train_phase(number: int, spec: PipelineSpec, folder: Path, out: Path, seed: 
     """Train the three networks of one phase in turn; those that are finished are loaded. Everything lies in `out/phaseN`."""
     phase, place = PHASES[number], out / f"phase{number + 1}"
     place.mkdir(parents=True, exist_ok=True)
-    if all((place / f"{stage}.safetensors").is_file() for stage in BUILDERS):
+    if all((place / f"{stage}.safetensors").is_file() for stage in spec.stages):
         return
     events = simulated(folder, spec, phase.events)
     networks: dict[str, nn.Module] = {}
@@ -237,7 +237,7 @@ def train_phase(number: int, spec: PipelineSpec, folder: Path, out: Path, seed: 
         return sample.slice(float(torch.rand(1, generator=generator)) * 2.0 * np.pi, WIDTH[stage][pileup])
 
     def draw_of(stage: str, seed: int) -> Draw:
-        network, radius = networks[stage], spec.graph.radius
+        network, radius = networks[stage], spec.needed_graph().radius
         if stage == "embedding":
             return lambda random: embedding_loss(network, slice_of(stage, random), random, MARGIN)
         if stage == "filter":
@@ -245,10 +245,10 @@ def train_phase(number: int, spec: PipelineSpec, folder: Path, out: Path, seed: 
         ready = graphs(events, networks["embedding"], networks["filter"], spec, seed)
         return lambda random: gnn_loss(network, ready[int(torch.randint(len(ready), (1,), generator=random))])
 
-    for index, (stage, build) in enumerate(BUILDERS.items()):
+    for index, stage in enumerate(spec.stages):
         own = seed + 100 * number + index
         torch.manual_seed(own)
-        networks[stage] = build(spec)
+        networks[stage] = build_network(spec, stage)
         finished = place / f"{stage}.safetensors"
         if finished.is_file():
             load_checkpoint(finished, networks[stage])

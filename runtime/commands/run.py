@@ -70,7 +70,8 @@ def command(
     console.print(f"{sum(one.num_tracks for one in done)} tracks of {len(done)} events in {out}", soft_wrap=True, highlight=False)
     truncated = sum(one.truncated for one in done)
     if truncated:
-        console.print(f"{truncated} hits had more than k_max = {pipeline.spec.graph.k_max} neighbours and lost the farthest.")
+        k_max = pipeline.spec.needed_graph().k_max
+        console.print(f"{truncated} hits had more than k_max = {k_max} neighbours and lost the farthest.")
     if picture:
         console.print(f"event display: {picture}", soft_wrap=True, highlight=False)
 

@@ -20,7 +20,8 @@ Float = NDArray[np.float32]
 class Engine(Protocol):
     """The three networks of one bundle, ready to run.
 
-    x: hit features, float32 [N, F], N at least 1. edge_index: int64 [2, E], E at least 1. Logits are float32 [E].
+    x: hit features, float32 [N, F], N at least 1. edge_index: int64 [2, E], E at least 1. edge_attr: float32 [E, A], for a
+    graph network with edge features. Logits are float32 [E].
     """
 
     def embed(self, x: Float) -> Float:
@@ -31,7 +32,7 @@ class Engine(Protocol):
         """Return the filter's logit of each edge, float32 [E]."""
         ...
 
-    def gnn(self, x: Float, edge_index: Int) -> Float:
+    def gnn(self, x: Float, edge_index: Int, edge_attr: Float | None = None) -> Float:
         """Return the graph network's logit of each edge, float32 [E]."""
         ...
 

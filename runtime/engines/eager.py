@@ -8,7 +8,7 @@ from torch import nn
 from trkx.bundle import Bundle
 from trkx.identity import require_same
 from trkx.models.checkpoint import fit
-from trkx.models.networks import BUILDERS
+from trkx.models.networks import build_network
 from trkx.runtime.describe import describe_safetensors
 from trkx.runtime.engines.base import not_loadable
 from trkx.runtime.engines.torch_cpu import TorchEngine
@@ -34,8 +34,8 @@ def load_networks(bundle: Bundle) -> dict[str, nn.Module]:
     where = bundle.path / bundle.entry("all", "safetensors").path
     require_same(describe_safetensors(data, str(where))["metadata"], bundle.spec, str(where))
     modules: dict[str, nn.Module] = {}
-    for stage, build in BUILDERS.items():
-        module = build(bundle.spec)
+    for stage in bundle.spec.stages:
+        module = build_network(bundle.spec, stage)
         prefix = f"{stage}."
         own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
         fit(module, own, f"{where}, stage {stage},")

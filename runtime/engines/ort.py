@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import onnxruntime as ort
 
-from trkx.bundle import STAGES, Bundle
+from trkx.bundle import Bundle
 from trkx.identity import require_same
 from trkx.runtime.engines.base import Float, Int, not_loadable
 
@@ -33,10 +33,12 @@ class OrtEngine:
         """Return the filter's logit of each edge, float32 [E]."""
         return self._run("filter", None, x=x, edge_index=np.ascontiguousarray(edge_index)).reshape(-1)
 
-    def gnn(self, x: Float, edge_index: Int) -> Float:
+    def gnn(self, x: Float, edge_index: Int, edge_attr: Float | None = None) -> Float:
         """Return the graph network's logit of each edge, float32 [E]."""
-        self._run("filter", self._shrink, x=x[:1], edge_index=np.zeros((2, 1), np.int64))  # one edge: only to shrink
-        return self._run("gnn", self._shrink, x=x, edge_index=np.ascontiguousarray(edge_index)).reshape(-1)
+        if "filter" in self._sessions:  # one edge: only to shrink
+            self._run("filter", self._shrink, x=x[:1], edge_index=np.zeros((2, 1), np.int64))
+        more = {} if edge_attr is None else {"edge_attr": np.ascontiguousarray(edge_attr)}
+        return self._run("gnn", self._shrink, x=x, edge_index=np.ascontiguousarray(edge_index), **more).reshape(-1)
 
 
 def open_engine(bundle: Bundle, threads: int) -> OrtEngine:
@@ -52,7 +54,7 @@ def open_engine(bundle: Bundle, threads: int) -> OrtEngine:
     options.enable_mem_pattern = False  # sizes differ from event to event: patterns would be kept for each
     options.add_session_config_entry("session.force_spinning_stop", "1")  # leave the cores to the next stage
     sessions = {}
-    for stage in STAGES:
+    for stage in bundle.spec.stages:
         data = bundle.read(stage, "onnx")
         try:
             sessions[stage] = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])

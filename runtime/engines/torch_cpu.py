@@ -43,6 +43,6 @@ class TorchEngine:
         """Return the filter's logit of each edge, float32 [E]."""
         return self._run("filter", x, edge_index).reshape(-1)
 
-    def gnn(self, x: Float, edge_index: Int) -> Float:
+    def gnn(self, x: Float, edge_index: Int, edge_attr: Float | None = None) -> Float:
         """Return the graph network's logit of each edge, float32 [E]."""
-        return self._run("gnn", x, edge_index).reshape(-1)
+        return self._run("gnn", x, edge_index, *(() if edge_attr is None else (edge_attr,))).reshape(-1)

@@ -7,7 +7,7 @@ import warnings
 
 import torch
 
-from trkx.bundle import STAGES, Bundle
+from trkx.bundle import Bundle
 from trkx.runtime.engines.base import not_loadable
 from trkx.runtime.engines.torch_cpu import TorchEngine
 
@@ -15,7 +15,7 @@ from trkx.runtime.engines.torch_cpu import TorchEngine
 def open_engine(bundle: Bundle, threads: int) -> TorchEngine:
     """Return the engine for a bundle's TorchScript files; BundleError if one is edited or is refused by torch."""
     modules = {}
-    for stage in STAGES:
+    for stage in bundle.spec.stages:
         data = bundle.read(stage, "torchscript")
         try:
             with warnings.catch_warnings():  # torch 2.10 and newer advise torch.export to those who write such files

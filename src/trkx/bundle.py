@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Self
 
 from trkx.errors import BundleError
-from trkx.manifest import MANIFEST_NAME, SCHEMA, STAGES, FileEntry, Manifest, Stage
-from trkx.spec import PipelineSpec
+from trkx.manifest import MANIFEST_NAME, SCHEMA, FileEntry, Manifest, Stage
+from trkx.spec import STAGES, PipelineSpec
 from trkx.staging import staged_folder
 
 __all__ = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import signal
 import sys
 import warnings
@@ -24,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "validate": ("trkx.export.commands.validate", "Run a bundle on every engine, against float64."),
     "run": ("trkx.runtime.commands.run", "Turn the hits of events into tracks."),
     "evaluate": ("trkx.runtime.commands.evaluate", "Compare tracks with the truth."),
-    "inspect": ("trkx.runtime.commands.inspect", "Say what a bundle or a model file is."),
+    "inspect": ("trkx.export.commands.inspect", "Say what a bundle or a model file is."),
     "doctor": ("trkx.runtime.commands.doctor", "List every backend: there or not, and how to get it."),
 }
 """Name of a command to the module that holds its function `command`, and one line of help."""
@@ -96,12 +97,17 @@ def load(name: str, shown: str | None = None) -> Any:
     return typer.main.get_command(single)
 
 
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
 def report(what: str, message: str, style: str) -> None:
     """Print "what: message" on stderr, coloured on a terminal; paths are not broken over lines."""
     from rich.console import Console
     from rich.text import Text
 
-    line = Text.assemble((f"{what}: ", style), message)
+    plain = _COLOURS.sub("", message)  # messages of other libraries bring their own
+    safe = "".join(character if character.isprintable() or character in "\n\t" else ascii(character)[1:-1] for character in plain)
+    line = Text.assemble((f"{what}: ", style), safe)
     Console(stderr=True, highlight=False).print(line, soft_wrap=True)
 
 

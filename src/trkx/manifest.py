@@ -18,7 +18,6 @@ from trkx.spec import PipelineSpec, from_dict
 SCHEMA = 1
 """Newest schema version that this trkx reads, and the one that it writes."""
 MANIFEST_NAME = "bundle.json"
-STAGES = ("embedding", "filter", "gnn")
 Stage = Literal["embedding", "filter", "gnn", "all"]
 
 

@@ -4,109 +4,46 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import UnionType
 from typing import Any, Literal, Self
 
-from trkx.errors import SpecError, unknown_name
+from trkx.chains import Activation, BatchNorm, ChainEmbeddingSpec, ChainFilterSpec, ChainSpec, FeatureSpec, Norm
+from trkx.errors import SpecError
+from trkx.graph_networks import Aggregation, AttentionSpec, EdgeBlock, GNNSpec, MessagePassingSpec, NodeBlock
+from trkx.plain import from_dict, require_that
 
+__all__ = [
+    "STAGES",
+    "Activation",
+    "Aggregation",
+    "AnyEmbedding",
+    "AnyFilter",
+    "AnyGNN",
+    "AttentionSpec",
+    "BatchNorm",
+    "ChainEmbeddingSpec",
+    "ChainFilterSpec",
+    "ChainSpec",
+    "CutSpec",
+    "EdgeBlock",
+    "EmbeddingSpec",
+    "FeatureSpec",
+    "FilterSpec",
+    "GNNSpec",
+    "GraphSpec",
+    "LabellingSpec",
+    "MessagePassingSpec",
+    "NodeBlock",
+    "Norm",
+    "PipelineSpec",
+    "from_dict",
+    "logit_of_cut",
+]
+
+STAGES = ("embedding", "filter", "gnn")
 Direction = Literal["by_radius", "by_index"]
-Activation = Literal["silu", "relu", "tanh", "gelu"]
 LabellingMethod = Literal["connected_components", "edge_contraction"]
-T = typing.TypeVar("T")
-
-
-def _convert(value: object, kind: Any, where: str) -> Any:
-    """Return a TOML or JSON value as the annotated type, or raise SpecError naming the key."""
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, UnionType):
-        if value is None and type(None) in args:
-            return None
-        kind = next(a for a in args if a is not type(None))
-        origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Literal:
-        if value not in args:
-            raise SpecError(f"{where}: " + unknown_name("value", str(value), [str(a) for a in args]))
-        return value
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise SpecError(f"{where}: expected a list, found {value!r}.")
-        return tuple(_convert(item, args[0], f"{where}[{i}]") for i, item in enumerate(value))
-    if dataclasses.is_dataclass(kind):
-        if not isinstance(value, Mapping):
-            raise SpecError(f"{where}: expected a table of {', '.join(_keys(kind))}, found {value!r}.")
-        return from_dict(typing.cast(type[Any], kind), value, where)
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value):
-            raise SpecError(f"{where}: expected a finite number, found {value!r}.")
-        return float(value)
-    if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
-        return value
-    raise SpecError(f"{where}: expected {kind.__name__}, found {value!r}.")
-
-
-def _keys(kind: Any) -> list[str]:
-    return [field.name for field in dataclasses.fields(kind)]
-
-
-def from_dict(kind: type[T], values: Mapping[str, object], where: str = "") -> T:
-    """Build a frozen dataclass from a mapping, rejecting unknown and missing keys by name.
-
-    Args:
-        kind: the dataclass.
-        values: what a TOML or JSON file holds.
-        where: how messages call the place ("pipeline.toml: gnn").
-
-    Raises:
-        SpecError: an unknown key, a missing key, a value of the wrong type or out of range.
-    """
-    where = where or kind.__name__
-    hints = typing.get_type_hints(kind)
-    for key in values:
-        if key not in hints:
-            raise SpecError(f"{where}: " + unknown_name("key", str(key), hints))
-    required = [
-        field.name
-        for field in dataclasses.fields(typing.cast(Any, kind))
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    ]
-    missing = [name for name in required if name not in values]
-    if missing:
-        raise SpecError(f"{where}: missing {'keys' if len(missing) > 1 else 'key'} {', '.join(missing)}; add what is missing.")
-    converted = {key: _convert(value, hints[key], f"{where}.{key}") for key, value in values.items()}
-    try:
-        return kind(**converted)
-    except SpecError as error:
-        raise SpecError(f"{where}: {error}") from None
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise SpecError(message)
-
-
-@dataclass(frozen=True)
-class FeatureSpec:
-    """One column of the network input: `value / scale`, with value in mm, radians or counts.
-
-    Attributes:
-        name: a feature that `trkx.runtime.features` knows ("r", "phi", "z", …).
-        scale: what the raw value is divided by.
-        low: smallest scaled value seen in training, None if unknown.
-        high: largest scaled value seen in training, None if unknown.
-    """
-
-    name: str
-    scale: float
-    low: float | None = None
-    high: float | None = None
-
-    def __post_init__(self) -> None:
-        _require(self.scale != 0.0, f"feature {self.name}: scale must not be 0.")
-        if self.low is not None and self.high is not None:
-            _require(self.low <= self.high, f"feature {self.name}: low {self.low} is above high {self.high}.")
 
 
 @dataclass(frozen=True)
@@ -126,8 +63,13 @@ class EmbeddingSpec:
     family: Literal["mlp_embedding"] = "mlp_embedding"
 
     def __post_init__(self) -> None:
-        _require(self.hidden >= 1 and self.layers >= 1, "hidden and layers must be at least 1.")
-        _require(1 <= self.dim <= 32, f"dim must be 1 to 32, found {self.dim}.")
+        require_that(self.hidden >= 1 and self.layers >= 1, "hidden and layers must be at least 1.")
+        require_that(1 <= self.dim <= 32, f"dim must be 1 to 32, found {self.dim}.")
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        return f"{self.layers} layers of {self.hidden}, {self.dim} dimensions"
 
 
 @dataclass(frozen=True)
@@ -142,27 +84,22 @@ class FilterSpec:
     family: Literal["pair_filter"] = "pair_filter"
 
     def __post_init__(self) -> None:
-        _require(self.hidden >= 1 and self.layers >= 1, "hidden and layers must be at least 1.")
+        require_that(self.hidden >= 1 and self.layers >= 1, "hidden and layers must be at least 1.")
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        return f"{self.layers} layers of {self.hidden}"
+
+    @property
+    def looks_at_all_rows(self) -> bool:
+        """Whether an edge's logit depends on the other edges: no."""
+        return False
 
 
-@dataclass(frozen=True)
-class GNNSpec:
-    """Interaction network: edge and node states updated in turn, residual, sums of edge states at both ends.
-
-    Source: Battaglia et al., arXiv:1612.00222; the form with residuals of arXiv:2103.06995.
-    """
-
-    hidden: int
-    iterations: int
-    layers: int = 2
-    activation: Activation = "silu"
-    layer_norm: bool = True
-    geometry: bool = True
-    family: Literal["interaction_network"] = "interaction_network"
-
-    def __post_init__(self) -> None:
-        _require(self.hidden >= 1 and self.layers >= 1, "hidden and layers must be at least 1.")
-        _require(self.iterations >= 1, f"iterations must be at least 1, found {self.iterations}.")
+AnyEmbedding = EmbeddingSpec | ChainEmbeddingSpec
+AnyFilter = FilterSpec | ChainFilterSpec
+AnyGNN = GNNSpec | AttentionSpec | MessagePassingSpec
 
 
 @dataclass(frozen=True)
@@ -181,20 +118,20 @@ class GraphSpec:
     direction: Direction = "by_radius"
 
     def __post_init__(self) -> None:
-        _require(self.radius > 0.0, f"radius must be above 0, found {self.radius}.")
-        _require(self.k_max is None or self.k_max >= 1, f"k_max must be at least 1, found {self.k_max}.")
+        require_that(self.radius > 0.0, f"radius must be above 0, found {self.radius}.")
+        require_that(self.k_max is None or self.k_max >= 1, f"k_max must be at least 1, found {self.k_max}.")
 
 
 @dataclass(frozen=True)
 class CutSpec:
-    """Scores (sigmoid of the logit) that an edge must exceed, strictly, to stay."""
+    """Scores (sigmoid of the logit) that an edge must exceed, strictly, to stay; None where there is no such network."""
 
-    filter: float
-    gnn: float
+    filter: float | None = None
+    gnn: float | None = None
 
     def __post_init__(self) -> None:
         for name, cut in (("filter", self.filter), ("gnn", self.gnn)):
-            _require(0.0 < cut < 1.0, f"cut {name} is a score and must lie in (0, 1), found {cut}.")
+            require_that(cut is None or 0.0 < cut < 1.0, f"cut {name} is a score and must lie in (0, 1), found {cut}.")
 
 
 @dataclass(frozen=True)
@@ -209,30 +146,87 @@ class LabellingSpec:
     min_hits: int = 3
 
     def __post_init__(self) -> None:
-        _require(self.min_hits >= 1, f"min_hits must be at least 1, found {self.min_hits}.")
+        require_that(self.min_hits >= 1, f"min_hits must be at least 1, found {self.min_hits}.")
 
 
 @dataclass(frozen=True)
 class PipelineSpec:
-    """Everything that turns hits into tracks, but for the weights."""
+    """Everything that turns hits into tracks, but for the weights.
+
+    A pipeline may lack networks: whoever makes edges by a module map has a `gnn` alone. Then what belongs to the others is None
+    as well: `graph` to the embedding, a cut to each classifier.
+    """
 
     name: str
     features: tuple[FeatureSpec, ...]
-    embedding: EmbeddingSpec
-    graph: GraphSpec
-    filter: FilterSpec
-    gnn: GNNSpec
-    cuts: CutSpec
+    embedding: AnyEmbedding | None = None
+    graph: GraphSpec | None = None
+    filter: AnyFilter | None = None
+    gnn: AnyGNN | None = None
+    cuts: CutSpec = CutSpec()
     labelling: LabellingSpec = LabellingSpec()
 
     def __post_init__(self) -> None:
         names = [feature.name for feature in self.features]
-        _require(len(names) > 0, "features must list at least one feature.")
+        require_that(len(names) > 0, "features must list at least one feature.")
         twice = sorted({name for name in names if names.count(name) > 1})
-        _require(not twice, f"features lists {', '.join(twice)} more than once.")
+        require_that(not twice, f"features lists {', '.join(twice)} more than once.")
+        require_that(len(self.stages) > 0, f"there is no network; give at least one of {', '.join(STAGES)}.")
+        pairs = (("embedding", self.embedding, "graph", self.graph), ("filter", self.filter, "cuts.filter", self.cuts.filter),
+                 ("gnn", self.gnn, "cuts.gnn", self.cuts.gnn))
+        for stage, network, part, value in pairs:
+            require_that(network is None or value is not None, f"{stage} needs {part}: add it.")
+            require_that(network is not None or value is None, f"{part} is there, but no {stage}: add that or leave out {part}.")
         missing = [name for name in ("r", "phi", "z") if name not in names]
-        wants = [s for s in ("embedding", "filter", "gnn") if getattr(self, s).geometry]
-        _require(not (missing and wants), f"{', '.join(wants)} with geometry = true need the feature(s) {', '.join(missing)}.")
+        wants = [stage for stage, network in self.networks.items() if network.geometry]
+        needs = f"{', '.join(wants)} with geometry = true need the feature(s) {', '.join(missing)}."
+        require_that(not (missing and wants), needs)
+        for stage, network in self.networks.items():
+            own = [feature.name for feature in getattr(network, "features", None) or ()]
+            unknown = [name for name in own if name not in names]
+            require_that(not unknown, f"{stage} reads {', '.join(unknown)}, which features does not list.")
+
+    @property
+    def networks(self) -> dict[str, AnyEmbedding | AnyFilter | AnyGNN]:
+        """The networks that there are, by stage, in the order of the data."""
+        found = {"embedding": self.embedding, "filter": self.filter, "gnn": self.gnn}
+        return {stage: network for stage, network in found.items() if network is not None}
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the networks that there are."""
+        return tuple(self.networks)
+
+    @property
+    def makes_tracks(self) -> bool:
+        """Whether hits become tracks: an embedding makes edges, a GNN judges them."""
+        return self.embedding is not None and self.gnn is not None
+
+    @property
+    def edge_features(self) -> tuple[str, ...]:
+        """Columns of `edge_attr` that the GNN reads."""
+        return self.gnn.edge_features if self.gnn is not None else ()
+
+    def needed_graph(self) -> GraphSpec:
+        """Return how candidate edges are made; SpecError if the pipeline has no embedding to make them with."""
+        if self.graph is None:
+            raise SpecError(f"{self.name} has no embedding (only {', '.join(self.stages)}), so it can't make edges from hits.")
+        return self.graph
+
+    def cut(self, stage: str) -> float | None:
+        """Return the cut of a stage, None for an embedding."""
+        return {"filter": self.cuts.filter, "gnn": self.cuts.gnn}.get(stage)
+
+    def needed_cut(self, stage: str) -> float:
+        """Return the cut of a stage; SpecError if there is none."""
+        cut = self.cut(stage)
+        if cut is None:
+            raise SpecError(f"{self.name} has no {stage} with a cut; it has {', '.join(self.stages)}.")
+        return cut
+
+    def width(self, stage: str) -> int:
+        """Return the number of columns of a stage's output."""
+        return self.embedding.dim if stage == "embedding" and self.embedding is not None else 1
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object], where: str = "spec") -> Self:

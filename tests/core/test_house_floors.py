@@ -91,7 +91,7 @@ def test_floors(module: str) -> None:
         ("trkx.models.networks", "import onnx"),
         ("trkx.runtime.pipeline", "import torch.nn"),
         ("trkx.runtime.pipeline", "from trkx import export"),
-        ("trkx.runtime.pipeline", "from trkx.models.networks import build_gnn"),
+        ("trkx.runtime.pipeline", "from trkx.models.networks import build_network"),
         ("trkx.runtime.pipeline", "from runtime.tracks import Tracks"),
         ("trkx.runtime.pipeline", "from .tracks import Tracks"),
         ("trkx.export.build", "import export"),

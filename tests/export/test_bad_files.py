@@ -23,14 +23,15 @@ from safetensors.numpy import save
 from support.tiny import TinyExport
 from torch import nn
 
-from trkx.errors import ExportError
-from trkx.export.lint.members import checked_members
+from trkx.errors import CheckpointError, ExportError
 from trkx.export.lint.opening import opened
-from trkx.export.lint.pickles import Made, Name, StoredTensor, read_pickle
 from trkx.export.lint.rules import script_unread
-from trkx.export.lint.shown import shown
 from trkx.export.targets import TARGETS
 from trkx.export.torchscript_file import torchscript_is_meant
+from trkx.models.checkpoints.members import checked_members
+from trkx.models.checkpoints.pickles import read_pickle
+from trkx.models.checkpoints.stored import Made, Name, StoredTensor
+from trkx.shown import shown
 
 LIMIT = 10.0
 
@@ -339,18 +340,18 @@ def test_overlapping_members_and_huge_claims_are_refused(script: bytes) -> None:
     infos = zipfile.ZipFile(io.BytesIO(script)).infolist()
     assert checked_members(infos, len(script), "m.pt")
     infos[1].header_offset = infos[0].header_offset
-    with pytest.raises(ExportError, match="overlaps"):
+    with pytest.raises(CheckpointError, match="overlaps"):
         checked_members(infos, len(script), "m.pt")
     infos = zipfile.ZipFile(io.BytesIO(script)).infolist()
     for info in infos:
         info.compress_size = info.file_size = 2**40
-    with pytest.raises(ExportError, match="zip bomb"):
+    with pytest.raises(CheckpointError, match="zip bomb"):
         checked_members(infos, len(script), "m.pt")
     infos = zipfile.ZipFile(io.BytesIO(script)).infolist()
     infos[-1].compress_size = infos[-1].file_size = len(script)
-    with pytest.raises(ExportError, match="beyond the file's end"):
+    with pytest.raises(CheckpointError, match="beyond the file's end"):
         checked_members(infos, len(script), "m.pt")
-    with pytest.raises(ExportError, match="members"):
+    with pytest.raises(CheckpointError, match="members"):
         checked_members(infos * 20_000, len(script), "m.pt")
 
 

@@ -63,9 +63,9 @@ def test_missing_and_unreadable_checkpoints_are_named(folder: Path, tmp_path: Pa
     write_spec(tmp_path / "pipeline.toml", tiny_spec(), files)
     (tmp_path / "b.safetensors").write_bytes((folder / "filter.safetensors").read_bytes()[:500])
     source = open_source(tmp_path)
-    with pytest.raises(CheckpointError, match=r"a\.safetensors: no such checkpoint"):
+    with pytest.raises(CheckpointError, match=r"a\.safetensors: there is no such file; give the path"):
         load_network(source, "embedding")
-    with pytest.raises(CheckpointError, match=r"b\.safetensors: not a readable safetensors file"):
+    with pytest.raises(CheckpointError, match=r"b\.safetensors: .*truncated"):
         load_network(source, "filter")
 
 

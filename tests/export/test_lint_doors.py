@@ -22,11 +22,14 @@ from trkx.export.lint.rules import (
     external_data,
     foreign_operators,
     frozen_axes,
+    half_scatter,
+    scatter_overwrites,
     scores_out,
     spec_metadata,
     too_new,
 )
 from trkx.export.metadata import onnx_metadata
+from trkx.export.onnx_file import name_doors
 from trkx.export.targets import TARGETS, target_of
 from trkx.identity import spec_json
 from trkx.spec import FeatureSpec
@@ -60,7 +63,7 @@ def with_metadata(model: onnx.ModelProto, stage: str = "filter") -> onnx.ModelPr
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-@pytest.mark.parametrize("target", [name for name in ONNX_TARGETS if name != "acts-tensorrt"])
+@pytest.mark.parametrize("target", [name for name in ONNX_TARGETS if name not in ("acts-tensorrt", "exatrkx-2021")])
 def test_a_good_file_is_passed(rule: Rule, target: str) -> None:
     assert said(rule, with_metadata(model_of()), target) == []
 
@@ -71,6 +74,15 @@ def test_exported_files_are_passed(stage: str, tiny_export: TinyExport) -> None:
     expected = onnx_metadata(tiny_export.source.spec, stage)
     for rule in RULES:
         assert said(rule, model, "ort-cpu", stage=stage, expected=expected) == []
+
+
+def test_a_target_with_names_of_its_own_wants_those(tiny_export: TinyExport) -> None:
+    model = onnx.load(tiny_export.folder / "gnn.onnx")
+    found = said(door_names.RULE, model, "exatrkx-2021", stage="gnn")
+    assert len(found) == 3 and "the contract has 'g_nodes'" in str(found[0])
+    name_doors(model, "gnn", "exatrkx-2021")
+    assert said(door_names.RULE, model, "exatrkx-2021", stage="gnn") == []
+    assert len(said(door_names.RULE, model, "triton", stage="gnn")) == 3
 
 
 # --- 012 frozen axes
@@ -128,14 +140,14 @@ def test_axes_that_move_are_passed(tail: str, weights: str) -> None:
         ("output = Gelu (y)", None, "", 18, "no operator Gelu"),  # new in opset 20
         ("i = Unsqueeze (target, second) output = Scatter (y, i, y)", None, "", 18, "Scatter was removed from ONNX in opset 11"),
         (
-            "output = local.aggregate (y, target)", {"local": 1},
-            '<domain: "local", opset_import: ["" : 18]> aggregate (v, i) => (r) { r = ScatterElements (v, i, v) }',
-            18, "error: local function 'local.aggregate' hides ScatterElements",
+            "output = local.odd (y)", {"local": 1, "com.acme": 1},
+            '<domain: "local", opset_import: ["" : 18, "com.acme" : 1]> odd (v) => (r) { r = com.acme.Magic (v) }',
+            18, "error: 1 operator(s) of domain 'com.acme'",
         ),
         (
-            "output = local.twice (y)", {"local": 1},
-            '<domain: "local", opset_import: ["" : 18]> twice (v) => (r) { r = Add (v, v) }', 18,
-            "warning: local function 'local.twice' is not looked into",
+            "output = local.again (y)", {"local": 1},
+            '<domain: "local", opset_import: ["" : 18, "local" : 1]> again (v) => (r) { r = local.again (v) }',
+            18, "error: local function 'local.again' was not looked into: local functions call themselves",
         ),
     ],
 )
@@ -144,6 +156,29 @@ def test_foreign_operators_are_found(
 ) -> None:
     found = said(foreign_operators.RULE, model_of(tail, domains=domains, functions=functions, opset=opset))
     assert any(message in line for line in found), found
+
+
+FUNCTIONS = [
+    (foreign_operators.RULE, "r = Add (v, v)", ""),
+    (scatter_overwrites.RULE, "r = ScatterElements (v, i, v)", "indices (from 'edge_index') may repeat"),
+    (scores_out.RULE, "r = Sigmoid (v)", "the Sigmoid of Sigmoid"),
+    (half_scatter.RULE, "r = Identity (v)", "in FLOAT16"),
+]
+HALF_SUM = """
+    yh = Cast <to = 10> (y) up = Unsqueeze (target, last) s = ScatterElements <axis = 0, reduction = "add"> (yh, up, yh)
+    y2 = Cast <to = 1> (s) l = local.own (y2, up) output = Identity (l)
+"""
+PLAIN_CALL = "up = Unsqueeze (target, last) output = local.own (y, up)"
+
+
+@pytest.mark.parametrize(("rule", "body", "message"), FUNCTIONS, ids=[rule.name for rule, _, _ in FUNCTIONS])
+def test_rules_look_into_local_functions(rule: Rule, body: str, message: str) -> None:
+    """And a function beside it does not blind a rule for the main graph: types are inferred through it."""
+    function = f'<domain: "local", opset_import: ["" : 18]> own (v, i) => (r) {{ {body} }}'
+    tail = HALF_SUM if rule is half_scatter.RULE else PLAIN_CALL
+    model = model_of(tail, domains={"local": 1}, functions=function, weights="int64[1] last = {-1}")
+    found = said(rule, model, "ort-cuda" if rule is half_scatter.RULE else "ort-cpu", stage="gnn")
+    assert (len(found) == 1 and message in found[0]) if message else found == []
 
 
 def test_operators_that_the_target_has_are_passed() -> None:
@@ -163,6 +198,9 @@ def test_foreign_operators_in_bodies_are_found() -> None:
 
 # --- 015 scores
 
+SCALES = """float one = {1}, float half = {0.5}, float two = {2}, float ten = {10}, float minus = {-1}, float none = {0},
+float low = {0.000001}, float high = {0.999999}"""
+
 
 @pytest.mark.parametrize(
     ("tail", "message"),
@@ -174,10 +212,21 @@ def test_foreign_operators_in_bodies_are_found() -> None:
         ("n = Neg (y) e = Exp (n) s = Add (e, one) output = Div (one, s)", "1 / (1 + exp(-x))"),
         ("n = Neg (y) e = Exp (n) s = Add (one, e) output = Reciprocal (s)", "1 / (1 + exp(-x))"),
         (SCORES_IN_A_BRANCH, "is the Sigmoid"),
+        ("s = Sigmoid (y) output = Clip (s, low, high)", "is the Sigmoid"),
+        ("s = Sigmoid (y) m = Max (s, low) output = Min (high, m)", "is the Sigmoid"),
+        ("s = Sigmoid (y) output = Mul (s, one)", "is the Sigmoid"),
+        ("s = Sigmoid (y) t = Mul (s, half) output = Add (half, t)", "is the scaled Sigmoid"),
+        ("s = Sigmoid (y) output = Sub (one, s)", "is the scaled Sigmoid"),
+        ("a = Mul (y, half) t = Tanh (a) u = Mul (t, half) output = Add (u, half)", "is the Tanh"),
+        ("t = Erf (y) u = Add (t, one) output = Div (u, two)", "is the Erf"),
+        ("n = Neg (y) p = Softplus (n) l = Neg (p) output = Exp (l)", "logarithm of the sigmoid"),
+        ("n = Neg (y) e = Exp (n) a = Add (e, one) g = Log (a) l = Neg (g) output = Exp (l)", "logarithm of the sigmoid"),
+        ("n = Neg (y) e = Exp (n) a = Add (e, one) output = Pow (a, minus)", "1 / (1 + exp(-x))"),
+        ("s = Sigmoid (y) b = Greater (s, half) output = Cast <to = 1> (b)", "is the decision of Greater"),
     ],
 )
 def test_scores_are_found(tail: str, message: str) -> None:
-    found = said(scores_out.RULE, model_of(tail, weights="int64[1] axis = {1}, float one = {1}"))
+    found = said(scores_out.RULE, model_of(tail, weights=f"int64[1] axis = {{1}}, {SCALES}"))
     assert len(found) == 1
     assert found[0].startswith("error")
     assert message in found[0]
@@ -191,10 +240,20 @@ def test_scores_are_found(tail: str, message: str) -> None:
         "s = Sigmoid (y) m = Mul (d, s) output = MatMul (m, w)",  # attention
         "e = Exp (y) s = Add (e, one) output = Log (s)",  # softplus
         "s = Add (y, one) output = Reciprocal (s)",
+        "output = Clip (y, low, high)",
+        "output = Tanh (y)",
+        "a = Div (y, ten) t = Tanh (a) output = Mul (t, ten)",  # logits that are kept within bounds
+        "s = Sigmoid (y) t = Sub (s, half) output = Mul (t, ten)",  # scores on the scale of logits
+        "output = Exp (y)",
+        "p = Softplus (y) output = Neg (p)",
+        "n = Neg (y) e = Exp (n) output = Pow (e, minus)",
+        "s = Sigmoid (y) l = Log (s) k = Sub (one, s) m = Log (k) output = Sub (l, m)",  # logits again
+        "b = Greater (y, half) c = Cast <to = 1> (b) output = Mul (y, c)",
+        "s = Sigmoid (y) output = Mul (s, none)",
     ],
 )
 def test_inner_scores_are_passed(tail: str) -> None:
-    assert said(scores_out.RULE, model_of(tail, weights="float one = {1}")) == []
+    assert said(scores_out.RULE, model_of(tail, weights=SCALES)) == []
 
 
 def test_an_embedding_may_end_with_a_sigmoid() -> None:

@@ -21,7 +21,7 @@ from trkx.export.lint.table import RULES, ids_to_ignore, rule_of
 from trkx.export.metadata import onnx_metadata
 from trkx.export.torchscript_file import torchscript_bytes
 from trkx.manifest import Manifest
-from trkx.models.networks import BUILDERS
+from trkx.models.networks import build_network
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = tiny_spec()
@@ -46,7 +46,7 @@ def bundle_of(folder, targets=("",), tail="output = Identity (y)"):
         metadata = {"pkg.trkx.target": target} if target else {}
         onnx_file(folder / name, tail, **metadata)
         entries.append(file_entry(folder, name, "filter", "onnx", opset=18, target=target))
-    (folder / "filter.pt").write_bytes(torchscript_bytes("filter", BUILDERS["filter"](SPEC).eval(), 3))
+    (folder / "filter.pt").write_bytes(torchscript_bytes("filter", build_network(SPEC, "filter").eval(), 3))
     (folder / "card.md").write_text("A card.")
     entries += [file_entry(folder, "filter.pt", "filter", "torchscript"), file_entry(folder, "card.md", "all", "card")]
     write_manifest(folder, Manifest(SPEC.name, SPEC, tuple(entries)))

@@ -115,7 +115,7 @@ def test_scatters(model, target, expected):
 
 COUNTS = "ones = Expand (one, e3) count = ScatterElements <axis = 0> (zeros, rows, ones)"
 FILLS = [
-    ("hits that have an edge", f"{COUNTS} output = Mul (count, x)", []),
+    ("hits that have an edge", f"{COUNTS} output = Mul (count, x)", ["TRKX001 note"]),
     ("hits that have an edge, added to something", f"{COUNTS} output = Add (count, x)", []),
     ("larger of two such", f"{COUNTS} other = Abs (x) output = Max (count, other)", []),
     ("rows set to a number", "fill = Expand (low, e3) output = ScatterElements <axis = 0> (x, rows, fill)", []),
@@ -127,12 +127,35 @@ FILLS = [
      ["TRKX001 error"]),
     ("a count as torch wrote scatter_add", f"{COUNTS} total = Add (zeros, count) output = Mul (total, x)", ["TRKX001 error"]),
     ("an overwritten hit as divisor of nothing", f"{COUNTS} output = Div (count, x)", []),
+    ("a count, 1 where it is 0", f"{COUNTS} none_ = Equal (count, nought) most = Where (none_, one, count) "
+     "output = Div (x, most)", ["TRKX001 error"]),
+    ("the same, asked the other way", f"{COUNTS} some = Greater (count, nought) most = Where (some, count, one) "
+     "output = Div (x, most)", ["TRKX001 error"]),
+    ("1 more where it is 0", f"{COUNTS} none_ = Equal (count, nought) add_ = Cast <to = 1> (none_) most = Add (count, add_) "
+     "output = Div (x, most)", ["TRKX001 error"]),
+    ("neighbours beyond the first", f"{COUNTS} less = Sub (count, one) more = Relu (less) most = Add (more, one) "
+     "output = Div (x, most)", ["TRKX001 error"]),
+    ("the root of a multiple", f"{COUNTS} more = Mul (count, two) root = Sqrt (more) output = Mul (x, root)", ["TRKX001 error"]),
+    ("a curve of it", f"{COUNTS} more = Mul (count, two) root = Tanh (more) output = Mul (x, root)", ["TRKX001 error"]),
+    ("more than two of them", f"{COUNTS} many = Greater (count, two) output = Where (many, x, zeros)", ["TRKX001 error"]),
+    ("exactly two of them", f"{COUNTS} many = Equal (count, two) output = Where (many, x, zeros)", ["TRKX001 error"]),
+    ("count[target] += 1", "old = GatherND (zeros, where_) more = Add (old, one) output = ScatterND (zeros, where_, more)",
+     ["TRKX001 error"]),
+    ("a column of it before a layer", f"{COUNTS} l = Gather <axis = 1> (count, last) output = MatMul (l, w3)", ["TRKX001 note"]),
+    ("hits that have none", f"{COUNTS} free = Sub (one, count) output = Mul (free, x)", ["TRKX001 note"]),
+    ("hits chosen by it", f"{COUNTS} some = Greater (count, nought) output = Where (some, x, zeros)", []),
+    ("hits chosen by half", f"{COUNTS} some = GreaterOrEqual (count, half) output = Where (some, x, zeros)", []),
+    ("scores pushed away", f"{COUNTS} more = Mul (count, two) output = Sub (x, more)", []),
+    ("never below zero, as an index is asked", f"{COUNTS} some = Less (count, nought) output = Where (some, x, zeros)", []),
+    ("cut to what a mask is", f"{COUNTS} most = Clip (count, nought, one) rest = Sub (two, most) output = Div (x, rest)", []),
+    ("the same with Min", f"{COUNTS} most = Min (count, one) rest = Sub (two, most) output = Div (x, rest)", []),
 ]
 
 
 @pytest.mark.parametrize("body, expected", [case[1:] for case in FILLS], ids=[case[0] for case in FILLS])
 def test_one_number_scattered_is_a_mask_unless_it_is_used_as_a_count(body, expected):
-    assert ids(summed(body, weights="float nought = {0}")) == expected
+    weights = "float nought = {0}, float half = {0.5}, float two = {2}, float[1, 3] w3 = {1, 2, 3}"
+    assert ids(summed(body, weights=weights)) == expected
 
 
 def test_messages_name_node_source_and_opset():

@@ -232,6 +232,45 @@ class InPlaceScores(Net):
         return self.head(torch.cat([h[source], h[target]], dim=1)).sigmoid_().float()
 
 
+class ClampedScores(Net):
+    def ends(self, h: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        return torch.sigmoid(self.head(torch.cat([h[source], h[target]], dim=1))).clamp(1e-6, 1.0 - 1e-6).squeeze(1)
+
+
+class ScoresByTanh(Net):
+    def ends(self, h: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        return torch.tanh(self.head(torch.cat([h[source], h[target]], dim=1)) / 2.0) * 0.5 + 0.5
+
+
+class OppositeScores(Net):
+    def ends(self, h: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        return 1.0 - torch.sigmoid(self.head(torch.cat([h[source], h[target]], dim=1)))
+
+
+class ExpScores(Net):
+    def ends(self, h: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        return torch.exp(nn.functional.logsigmoid(self.head(torch.cat([h[source], h[target]], dim=1))))
+
+
+class Decisions(Net):
+    def ends(self, h: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        return (torch.sigmoid(self.head(torch.cat([h[source], h[target]], dim=1))) > 0.5).float()
+
+
+class BoundedLogits(Net):
+    """A near miss: logits that are kept within bounds."""
+
+    def ends(self, h: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        return (torch.tanh(self.head(torch.cat([h[source], h[target]], dim=1)) / 10.0) * 10.0).clamp(-9.0, 9.0)
+
+
+class StretchedScores(Net):
+    """A near miss: on the scale of logits."""
+
+    def ends(self, h: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        return 20.0 * (torch.sigmoid(self.head(torch.cat([h[source], h[target]], dim=1))) - 0.5)
+
+
 class InnerSigmoid(Net):
     """A near miss: the sigmoid is a gate inside."""
 
@@ -381,6 +420,16 @@ class OverwritesByCopy(Net):
         return torch.zeros_like(h).index_copy(0, target, h[source])
 
 
+class CountsByHand(Net):
+    """`+=` at places that repeat reads each place once, before any of the additions."""
+
+    def sums(self, h: Tensor, x: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        count = torch.zeros(x.shape[0], 1)
+        count[target] += 1.0
+        count = torch.where(count == 0, torch.ones_like(count), count)
+        return torch.zeros_like(h).index_add(0, target, h[source]) / count
+
+
 class Accumulates(Net):
     """A near miss: every way to add up."""
 
@@ -398,10 +447,11 @@ class WritesTheSame(Net):
         marks = torch.zeros_like(h)
         marks[target] = 1.0
         seen = torch.zeros_like(h).index_put((target,), h[target])
+        other = torch.zeros_like(h).index_put((target,), marks[target] + 1.0)
         order = torch.argsort(target)
         back = torch.empty_like(order)
         back[order] = torch.ones_like(order).cumsum(0) - 1
-        return marks + seen + back.sum()
+        return marks + seen + other + back.sum()
 
 
 SCRIPTED = "script"
@@ -421,6 +471,12 @@ CASES: list[tuple[type[Net], str, str, str]] = [
     (Scores, "trace", "TRKX043", "error"),
     (Scores, "frozen script", "TRKX043", "error"),
     (InPlaceScores, SCRIPTED, "TRKX043", "error"),
+    (ClampedScores, SCRIPTED, "TRKX043", "error"),
+    (ClampedScores, "trace", "TRKX043", "error"),
+    (ScoresByTanh, SCRIPTED, "TRKX043", "error"),
+    (OppositeScores, "frozen script", "TRKX043", "error"),
+    (ExpScores, SCRIPTED, "TRKX043", "error"),
+    (Decisions, SCRIPTED, "TRKX043", "error"),
     (ReturnsInput, "trace", "TRKX044", "error"),
     (ReturnsBuffer, SCRIPTED, "TRKX044", "error"),
     (ReturnsBuffer, "frozen script", "TRKX044", "error"),
@@ -440,6 +496,8 @@ CASES: list[tuple[type[Net], str, str, str]] = [
     (Overwrites, "trace", "TRKX051", "error"),
     (OverwritesByScatter, "frozen script", "TRKX051", "error"),
     (OverwritesByCopy, "trace", "TRKX051", "error"),
+    (CountsByHand, SCRIPTED, "TRKX051", "error"),
+    (CountsByHand, "frozen script", "TRKX051", "error"),
 ]
 
 
@@ -449,7 +507,8 @@ def test_a_fault_is_found_by_its_rule_alone(tmp_path: Path, net: type[Net], how:
     assert {item[:2] for item in remarks} == {(rule, severity)}, remarks
 
 
-NEAR = [(net, how) for net in (InPlaceOnFresh, InnerSigmoid, ReturnsCopy, FreeSizes, HalfOutside, Accumulates, WritesTheSame)
+NEAR = [(net, how) for net in (InPlaceOnFresh, InnerSigmoid, ReturnsCopy, FreeSizes, HalfOutside, Accumulates, WritesTheSame,
+                               BoundedLogits, StretchedScores)
         for how in ("trace", "script", "frozen trace", "frozen script")]
 NEAR += [(Asserts, "script"), (OptionalFeatures, "script"), (OptionalFeatures, "frozen script"), (ZerosOnCpu, "script")]
 

@@ -53,6 +53,9 @@ PROVEN = [
     ("numbers without repeats", f"{EDGES} once, first, inverse, counts = Unique (target)", "first"),
     ("running sum of ones", f"{EDGES} e = Shape (target) unit = ConstantOfShape <value = int64[1] {{1}}> (e) "
      "sums = CumSum (unit, zero)", "sums"),
+    ("places from the end", f"{HITS} most = Sub (n, one) back = Sub (most, hits)", "back"),
+    ("the same, the length taken twice", f"{HITS} m1 = Shape <start = 0, end = 1> (x) m = Squeeze (m1) most = Add (m, minus) "
+     "back = Sub (most, hits)", "back"),
     ("one edge", "", "one_edge"),
     ("first edge", f"{EDGES} first = Gather (target, zero) index_ = Unsqueeze (first, zeros)", "index_"),
 ]
@@ -76,6 +79,25 @@ REPEATING = [
     ("inverse of Unique", f"{EDGES} once, first, inverse, counts = Unique (target)", "inverse"),
     ("running sum of zeros", f"{EDGES} e = Shape (target) unit = ConstantOfShape <value = int64[1] {{0}}> (e) "
      "sums = CumSum (unit, zero)", "sums"),
+    ("places from beyond the start", f"{HITS} most = Sub (n, two) back = Sub (most, hits)", "back"),
+    ("places from the end of another length", f"{HITS} {EDGES} e1 = Shape (target) e = Squeeze (e1) most = Sub (e, one) "
+     "back = Sub (most, hits)", "back"),
+    ("a Range of one, spread", f"{HITS} {EDGES} e = Shape (target) k = Div (n, n) single_ = Range (zero, k, one) "
+     "all = Expand (single_, e)", "all"),
+    ("all but one hit, spread", f"{HITS} {EDGES} e = Shape (target) k = Sub (n, one) few = Range (zero, k, one) "
+     "all = Expand (few, e)", "all"),
+    ("a Range as long as what passes a cut, spread", f"{OVER} {EDGES} e = Shape (target) k1 = Shape (kept) k = Squeeze (k1) "
+     "few = Range (zero, k, one) all = Expand (few, e)", "all"),
+    ("the best of all, spread", f"{EDGES} e = Shape (target) n1 = Shape <start = 1> (x) k = Div (n1, n1) "
+     "best, which = TopK <axis = 0> (score, k) all = Expand (which, e)", "all"),
+    ("the best of all, spread by a sum", f"{EDGES} e = Shape (target) n1 = Shape <start = 1> (x) k = Div (n1, n1) "
+     "best, which = TopK <axis = 0> (score, k) noughts = ConstantOfShape <value = int64[1] {0}> (e) all = Add (which, noughts)",
+     "all"),
+    ("every third hit, spread over all", f"{HITS} few = Slice (hits, zeros, end, zeros, three) all = Expand (few, n1)", "all"),
+    ("hits but the first, spread over all", f"{HITS} few = Slice (hits, ones, end, zeros) all = Expand (few, n1)", "all"),
+    ("what passes a cut, spread", f"{OVER} {EDGES} e = Shape (target) all = Expand (kept, e)", "all"),
+    ("the one target of all edges, spread", f"{EDGES} once, first, i, c = Unique (target) e = Shape (target) "
+     "all = Expand (once, e)", "all"),
     ("hits twice", f"{HITS} both = Concat <axis = 0> (hits, hits)", "both"),
     ("tiled hits", f"{HITS} both = Tile (hits, three)", "both"),
     ("an input of any length", "", "data"),
@@ -85,6 +107,20 @@ DEEP = "ScatterElements <axis = 1> (data, index, updates)"
 PAIRS = "ScatterND (data, index, one_edge)"
 TWO_AXES = [
     ("a row of hits in every column", f"{HITS} up = Reshape (hits, column) to = Shape (x)", "Expand (up, to)", WIDE, True),
+    ("twice as many as hits in every column", f"{HITS} two_n = Mul (n, two) r = Range (zero, two_n, one) "
+     "up = Unsqueeze (r, ones) to = Concat <axis = 0> (ones, three)", "Expand (up, to)", WIDE, True),
+    ("what passes a cut, in every column of what it chooses", f"{OVER} rows = Gather (x, kept) up = Unsqueeze (kept, ones) "
+     "to = Shape (rows)", "Expand (up, to)", WIDE, True),
+    ("what passes a cut, in three columns", f"{OVER} up = Unsqueeze (kept, ones) to = Concat <axis = 0> (ones, three)",
+     "Expand (up, to)", WIDE, True),
+    ("the better half, in every column of what it chooses", f"{HITS} h1 = Div (n1, two) "
+     "best, which = TopK <axis = 0> (score, h1) rows = Gather (x, which) up = Unsqueeze (which, ones) to = Shape (rows)",
+     "Expand (up, to)", WIDE, True),
+    ("the better half, in every column of all hits", f"{HITS} h1 = Div (n1, two) best, which = TopK <axis = 0> (score, h1) "
+     "up = Unsqueeze (which, ones) to = Shape (x)", "Expand (up, to)", WIDE, False),
+    ("the first column, as torch's default exporter writes y[:, 0] = v", "v = Gather <axis = 1> (x, zero) "
+     "up = Unsqueeze (v, ones) to = Shape (up)", "Expand (zero, to)", DEEP, True),
+    ("the first of all columns", "to = Shape (x)", "Expand (zero, to)", DEEP, False),
     ("the same along the columns", f"{HITS} up = Reshape (hits, column) to = Shape (x)", "Expand (up, to)", DEEP, False),
     ("targets in every column", f"{EDGES} up = Unsqueeze (target, ones) w = Concat <axis = 0> (ones, three)", "Expand (up, w)",
      WIDE, False),
@@ -133,6 +169,17 @@ def test_a_grid_of_rows_and_columns_is_told_by_both():
         assert indices_unique(graph, node) == proven
 
 
+@pytest.mark.parametrize("spread, proven", [("Shape (up)", True), ("Shape (x)", False)])
+def test_a_column_of_every_row_as_the_older_exporter_writes_it(spread, proven):
+    """y[:, 0] = v in opset 17: pairs of row and column, expanded to a shape in which -1 would mean 1."""
+    body = f"""{HITS} up = Reshape (hits, column) s = {spread} r = Shape (s)
+        unit = ConstantOfShape <value = int64[1] {{1}}> (r) never = Mul (unit, minus) odd = Equal (s, never)
+        to = Where (odd, unit, s) a = Expand (up, to) b = Expand (zeros, to) a3 = Unsqueeze (a, last) b3 = Unsqueeze (b, last)
+        pair = Concat <axis = -1> (a3, b3)"""
+    graph, node = graph_of(body, "pair", "ScatterND (data, index, one_edge)", "int64[any, other]", 3)
+    assert indices_unique(graph, node) == proven
+
+
 def test_negative_numbers_of_a_constant_wrap_where_the_length_is_known():
     for length, proven in ((4, True), (3, False)):  # of 3 elements -1 is 2
         graph, node = graph_of("", "signs", data=f"int64[{length}]")
@@ -148,6 +195,18 @@ def test_a_note_in_the_file_proves_nothing():
     lying = Graph(model, infer=False)
     assert lying.shape("index") == (1,)
     assert not indices_unique(lying, node)
+
+
+def test_a_default_of_an_input_is_no_constant():
+    """A caller may give another index; before IR version 4 every weight was an input."""
+    graph, _ = graph_of("", "picked")
+    model = graph.model
+    model.graph.input.append(helper.make_tensor_value_info("picked", onnx.TensorProto.INT64, [4]))
+    for version, proven in ((3, True), (4, False), (10, False)):
+        model.ir_version = version
+        again = Graph(model)
+        assert indices_unique(again, again.producer("out")) == proven
+        assert (again.constant("picked") is None) == (not proven)
 
 
 def test_an_input_of_a_body_is_not_the_node_of_that_name_outside():
@@ -195,7 +254,8 @@ STEPS = [
     "Mul (v, two)", "Mul (v, minus)", "Neg (v)", "Abs (v)", "Mod (v, two)", "Div (v, two)", "Min (v, three)", "Max (v, one)",
     "Gather (v, picked)", "Gather (v, twice)", "Gather (hits, v)", "Gather (v, kept)", "Concat <axis = 0> (v, v)", "Add (v, v)",
     "Mul (v, v)", "Reshape (v, last)", "Cast <to = 6> (v)", "Cast <to = 3> (v)", "CumSum (v, zero)", "Expand (v, three)",
-    "Tile (v, three)", "Sub (v, v)", "Gather (v, order)", "Where (over, v, hits)",
+    "Tile (v, three)", "Sub (v, v)", "Expand (v, n1)", "Sub (most, v)", "Gather (hits, kept)", "Range (zero, few, one)",
+    "Add (v, noughts)", "Gather (v, order)", "Where (over, v, hits)",
 ]
 
 
@@ -208,7 +268,8 @@ def chain_of(rng):
         step = step.replace("(v", f"({name}").replace(", v", f", {name}")
         lines.append(f"s{place} = {step} c{place} = Cast <to = 7> (s{place})")
         name = f"c{place}"
-    body = f"{HITS} {OVER} {EDGES} best, order = TopK (score, n1) {' '.join(lines)}"
+    body = f"""{HITS} {OVER} {EDGES} best, order = TopK (score, n1) most = Sub (n, one) k1 = Shape (kept)
+        few = Squeeze (k1) noughts = ConstantOfShape <value = int64[1] {{0}}> (n1) {' '.join(lines)}"""
     return source, steps, *graph_of(body, name, rank=None)
 
 
@@ -232,7 +293,7 @@ def test_what_is_proven_is_true(rng):
         for hits in (1, 3, 9):
             try:
                 index = evaluator.run(None, inputs_of(rng, hits))[0]
-            except (IndexError, ValueError, RuntimeError):  # out of range, or lengths that do not fit: no scatter either
+            except (IndexError, TypeError, ValueError, RuntimeError):  # out of range, or of other lengths: no scatter
                 continue
             assert index.size == 0 or (low <= index.min() and index.max() <= high), (source, steps)
             for length in (64, int(index.max(initial=0)) + 1):

@@ -40,7 +40,23 @@ def columns(start: Tensor, target: Tensor, messages: Tensor) -> Tensor:
     return start.index_add(1, torch.tensor([0, 1, 1, 3]), start * 2.0) + 0.0 * segment_sum(messages, target, start.shape[0])
 
 
+def three_axes(reduce: str, axis: int) -> Way:
+    """Return a reduction of [2, E, 2] to [2, N, 2] with an index that a column [E, 1] is expanded to."""
+
+    def way(start: Tensor, target: Tensor, messages: Tensor) -> Tensor:
+        parts = messages.view(messages.shape[0], 2, 2).transpose(0, 1)
+        index = target.unsqueeze(1).expand(2, -1, 2)
+        zeros = start.view(start.shape[0], 2, 2).transpose(0, 1)
+        found = zeros.scatter_reduce(axis, index, parts, reduce, include_self=False)
+        return found.transpose(0, 1).reshape(start.shape[0], 4)
+
+    return way
+
+
 WAYS: dict[str, Way] = {
+    "scatter_reduce mean along the axis before the last": three_axes("mean", -2),
+    "scatter_reduce mean along the second axis": three_axes("mean", 1),
+    "scatter_reduce amax along the axis before the last": three_axes("amax", -2),
     "index_add": lambda s, t, m: s.index_add(0, t, m),
     "index_add in place": lambda s, t, m: s.clone().index_add_(0, t, m, alpha=-2.5),
     "index_add on columns": columns,

@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 from onnx import helper, numpy_helper
-from support.tiny import TinyExport
+from support.tiny import TinyExport, tiny_spec
 
 from trkx.bundle import STAGES, Bundle
 from trkx.export.check import Expectation, oracle_of
@@ -208,7 +208,7 @@ def shifted(data: bytes, shift: float) -> bytes:
 
 def test_the_right_files_decide_as_their_networks(tiny_event: tuple[list[ModelFile], Exact]) -> None:
     files, exact = tiny_event
-    rows, scores = decision_rows(files, exact, {file.stage: oracle_for(file) for file in files}, 0.05, (1,))
+    rows, scores = decision_rows(files, exact, {file.stage: oracle_for(file) for file in files}, tiny_spec(), (1,))
     assert [row for row in rows if row.status == "failed"] == []
     assert {row.stage for row in rows if row.status == "passed"} == set(STAGES)
     assert all(row.status == "not checked" for row in rows if "CUDA" in row.engine or "TensorRT" in row.engine)
@@ -220,7 +220,7 @@ def test_a_shift_of_the_logits_is_caught(stage: str, tiny_event: tuple[list[Mode
     files, exact = tiny_event
     file = next(file for file in files if file.stage == stage and file.format == "onnx")
     wrong = replace(file, data=shifted(file.data, 0.01))
-    rows, _ = decision_rows([wrong], exact, {stage: oracle_for(file)}, 0.05, (1,))
+    rows, _ = decision_rows([wrong], exact, {stage: oracle_for(file)}, tiny_spec(), (1,))
     assert [row.status for row in rows if row.engine.startswith("ONNX Runtime CPU")] == ["failed"]
 
 
@@ -233,5 +233,5 @@ def test_a_moved_embedding_makes_other_pairs(tiny_event: tuple[list[ModelFile], 
     model.graph.initializer.append(numpy_helper.from_array(np.float32([1.02]), "factor"))
     model.graph.node.append(helper.make_node("Mul", ["right", "factor"], ["output"]))
     wrong = replace(file, data=model.SerializeToString())
-    rows, _ = decision_rows([wrong], exact, {"embedding": oracle_for(file)}, 0.05, (1,))
+    rows, _ = decision_rows([wrong], exact, {"embedding": oracle_for(file)}, tiny_spec(), (1,))
     assert [row.status for row in rows if row.engine.startswith("ONNX Runtime CPU")] == ["failed"]

@@ -12,9 +12,9 @@ from trkx.errors import CheckpointError, SpecError
 from trkx.models.blocks import BlockLinear, BlockMLP
 from trkx.models.checkpoint import load_checkpoint, save_checkpoint
 from trkx.models.geometry import PAIR_FEATURES, Geometry
-from trkx.models.networks import BUILDERS, InteractionNetwork, build_gnn
+from trkx.models.networks import InteractionNetwork, build_network
 from trkx.models.segment import segment_sum
-from trkx.spec import CutSpec, EmbeddingSpec, FeatureSpec, FilterSpec, GNNSpec, GraphSpec, PipelineSpec
+from trkx.spec import STAGES, CutSpec, EmbeddingSpec, FeatureSpec, FilterSpec, GNNSpec, GraphSpec, PipelineSpec
 
 FEATURES = (FeatureSpec("r", 1000.0), FeatureSpec("phi", math.pi), FeatureSpec("z", 1000.0))
 
@@ -49,7 +49,7 @@ def test_block_split_layer_equals_linear_on_concatenated_input() -> None:
 
 def test_interaction_network_equals_an_independent_concatenating_twin() -> None:
     torch.manual_seed(2)
-    net = build_gnn(pipeline()).double()
+    net = build_network(pipeline(), "gnn").double()
     x, index = hits(12).double(), edges(12, 40)
 
     def mlp(module: BlockMLP, *inputs: torch.Tensor) -> torch.Tensor:
@@ -80,10 +80,10 @@ def test_segment_sum_counts_every_repeated_index(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize(("nodes", "count"), [(0, 0), (1, 0), (1, 1), (5, 0), (5, 1), (3, 50), (50, 3)])
 @pytest.mark.parametrize("geometry", [True, False])
-@pytest.mark.parametrize("stage", list(BUILDERS))
+@pytest.mark.parametrize("stage", STAGES)
 def test_every_network_runs_in_both_precisions_and_agrees(stage: str, geometry: bool, nodes: int, count: int) -> None:
     torch.manual_seed(3)
-    net = BUILDERS[stage](pipeline(geometry)).eval()
+    net = build_network(pipeline(geometry), stage).eval()
     x, index = hits(nodes), edges(max(nodes, 1), count)
     arguments = (x,) if stage == "embedding" else (x, index)
     with torch.no_grad():
@@ -140,7 +140,7 @@ def test_scales_are_read_from_the_features() -> None:
 
 
 def test_other_features_reach_the_network() -> None:
-    net = build_gnn(pipeline(features=(*FEATURES, FeatureSpec("cell_count", 1.0))))
+    net = build_network(pipeline(features=(*FEATURES, FeatureSpec("cell_count", 1.0))), "gnn")
     x = torch.cat([hits(6), torch.zeros(6, 1)], 1)
     moved = x.clone()
     moved[:, 3] = 3.0
@@ -153,7 +153,7 @@ def test_geometry_without_positions_is_refused() -> None:
 
 
 def test_checkpoint_round_trip_is_bitwise(tmp_path) -> None:
-    net, other = build_gnn(pipeline()), build_gnn(pipeline())
+    net, other = build_network(pipeline(), "gnn"), build_network(pipeline(), "gnn")
     save_checkpoint(tmp_path / "gnn.safetensors", net)
     load_checkpoint(tmp_path / "gnn.safetensors", other)
     assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), other.state_dict().values(), strict=True))
@@ -161,7 +161,7 @@ def test_checkpoint_round_trip_is_bitwise(tmp_path) -> None:
 
 
 def test_checkpoint_that_does_not_fit_names_the_keys(tmp_path) -> None:
-    save_checkpoint(tmp_path / "gnn.safetensors", build_gnn(pipeline()))
+    save_checkpoint(tmp_path / "gnn.safetensors", build_network(pipeline(), "gnn"))
     wide = InteractionNetwork(GNNSpec(16, 3), FEATURES)
     with pytest.raises(CheckpointError, match=r"missing edge_networks\.2.*other shapes:.*file \[8"):
         load_checkpoint(tmp_path / "gnn.safetensors", wide)
@@ -169,7 +169,7 @@ def test_checkpoint_that_does_not_fit_names_the_keys(tmp_path) -> None:
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "nan"])
 def test_unreadable_checkpoints_are_refused(tmp_path, damage: str) -> None:
-    path, net = tmp_path / "gnn.safetensors", build_gnn(pipeline())
+    path, net = tmp_path / "gnn.safetensors", build_network(pipeline(), "gnn")
     if damage == "nan":
         net.classifier.first.weight.data[0, 0] = math.nan
     save_checkpoint(path, net)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from trkx.errors import InputError
-from trkx.models.networks import build_embedding
+from trkx.models.networks import build_network
 from trkx.models.reference import train as training
 from trkx.models.reference.samples import Sample, classify, consecutive_pairs, oriented, pairs_within, read_sample
 from trkx.spec import CutSpec, EmbeddingSpec, FeatureSpec, FilterSpec, GNNSpec, GraphSpec, PipelineSpec
@@ -86,7 +86,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been_stopped(tmp_path, samp
     def run(folder: Path, stop_after: int | None) -> dict[str, torch.Tensor]:
         folder.mkdir(exist_ok=True)
         torch.manual_seed(5)
-        network, steps = build_embedding(SPEC), 0
+        network, steps = build_network(SPEC, "embedding"), 0
 
         def draw(generator: torch.Generator) -> torch.Tensor:
             nonlocal steps
@@ -105,7 +105,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been_stopped(tmp_path, samp
     resumed = run(tmp_path / "stopped", None)
     # torch adds gradients of repeated rows in no fixed order on several threads: equal to rounding, not bit by bit
     assert all(torch.allclose(whole[key], resumed[key], rtol=1e-4, atol=1e-5) for key in whole)
-    other = build_embedding(SPEC).state_dict()
+    other = build_network(SPEC, "embedding").state_dict()
     assert any(not torch.allclose(whole[key], other[key], rtol=1e-4, atol=1e-5) for key in whole)
 
 

@@ -34,15 +34,15 @@ def inputs(rng, edges):
 def test_answers_are_those_of_the_float64_network(name, edges, tiny_bundle, rng):
     from safetensors.torch import load
 
-    from trkx.models.networks import BUILDERS
+    from trkx.models.networks import build_network
 
     opened = Bundle.open(tiny_bundle)
     engine = open_engine(name, opened, threads=1)
     weights = load(opened.read("all", "safetensors"))
     x, edge_index = inputs(rng, edges)
     found = {"embedding": engine.embed(x), "filter": engine.filter(x, edge_index), "gnn": engine.gnn(x, edge_index)}
-    for stage, build in BUILDERS.items():
-        network = build(opened.spec).double().eval()
+    for stage in opened.spec.stages:
+        network = build_network(opened.spec, stage).double().eval()
         own = {name.split(".", 1)[1]: value.double() for name, value in weights.items() if name.startswith(stage + ".")}
         network.load_state_dict(own)
         given = [torch.from_numpy(x).double()] + ([] if stage == "embedding" else [torch.from_numpy(edge_index)])

@@ -10,6 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper, parser
 
+from trkx.export.functions import unfolded
 from trkx.export.lint.finding import Rule, Subject
 from trkx.export.onnx_graph import Graph
 from trkx.export.targets import Target, target_of
@@ -53,7 +54,7 @@ def subject_of(model: onnx.ModelProto, target: str | Target = "ort-cpu", **field
     """Return a model as lint's subject; `fields` are those of Subject."""
     row = target if isinstance(target, Target) else target_of(target)
     fields = {"max_edges": 1_000_000, **fields}
-    return Subject(Path("model.onnx"), "onnx", row, model=model, graph=Graph(model), **fields)
+    return Subject(Path("model.onnx"), "onnx", row, model=model, graph=Graph(unfolded(model)), **fields)
 
 
 def said(rule: Rule, model: onnx.ModelProto, target: str | Target = "ort-cpu", **fields: Any) -> list[str]:

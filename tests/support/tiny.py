@@ -60,15 +60,15 @@ def tiny_pipeline(folder: Path, spec: PipelineSpec | None = None, seed: int = 1)
     import torch
 
     from trkx.models.checkpoint import save_checkpoint
-    from trkx.models.networks import BUILDERS
+    from trkx.models.networks import build_network
 
     spec = spec or tiny_spec()
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        for stage, build in BUILDERS.items():
-            network = build(spec)
+        for stage in spec.stages:
+            network = build_network(spec, stage)
             with torch.no_grad():
                 for parameter in network.parameters():
                     if parameter.ndim == 1:

@@ -14,12 +14,15 @@ def _check(subject: Subject) -> Iterator[Remark]:
         return
     severity: Severity = "error" if subject.target.by_name else "warning"
     binds = f"{subject.target.name} binds by {'name' if subject.target.by_name else 'position'}"
+    stage = subject.stage or ("gnn" if doors.classifier else "embedding")
     for role, value in doors.roles():
-        if value.name != role:
-            yield Remark(f"input '{value.name}' stands where the contract has '{role}'; {binds}", value.name, severity)
-    if doors.output is not None and doors.output.name != "output":
+        called = subject.target.name_of(stage, role)
+        if value.name != called:
+            yield Remark(f"input '{value.name}' stands where the contract has '{called}'; {binds}", value.name, severity)
+    called = subject.target.name_of(stage, "output")
+    if doors.output is not None and doors.output.name != called:
         name = doors.output.name
-        yield Remark(f"output '{name}' is called 'output' in the contract; {binds}", name, severity)
+        yield Remark(f"output '{name}' is called '{called}' in the contract; {binds}", name, severity)
     order = [value.name for value in doors.inputs]
     wanted = [value.name for _, value in doors.roles()]
     if not subject.target.by_name and [name for name in order if name in wanted] != wanted:

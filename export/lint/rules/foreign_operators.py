@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import onnx
 
+from trkx.export.functions import growth_problem
 from trkx.export.lint.finding import Remark, Rule, Subject
-from trkx.export.lint.walking import STANDARD, bodies_of, label, listed, place
-from trkx.export.onnx_graph import SCATTERS
+from trkx.export.lint.walking import STANDARD, label, listed, place
 
 
 def _check(subject: Subject) -> Iterator[Remark]:
@@ -22,8 +22,8 @@ def _check(subject: Subject) -> Iterator[Remark]:
     version = subject.graph.opset
     if 0 < version <= onnx.defs.onnx_opset_version():
         yield from _unknown(called, version)
-    for item in model.functions:
-        yield from _function(item, {name for _, name in functions}, target.foreign_domains)
+    if model.functions:
+        yield from _functions(model, not subject.graph.model.functions)
 
 
 def _foreign(nodes: Sequence[onnx.NodeProto], known: Sequence[str], target: str) -> Iterator[Remark]:
@@ -51,24 +51,19 @@ def _unknown(nodes: Sequence[onnx.NodeProto], version: int) -> Iterator[Remark]:
             yield Remark(f"{label(node)}: {node.op_type} was removed from ONNX in opset {schema.since_version}", place(node))
 
 
-def _function(item: onnx.FunctionProto, functions: set[str], known: Sequence[str]) -> Iterator[Remark]:
-    """Yield what is wrong with a local function: the other rules do not see into it."""
-    waiting, inside = list(item.node), []
-    while waiting:
-        node = waiting.pop()
-        inside.append(node)
-        waiting += [inner for body in bodies_of(node) for inner in body.node]
-    name = f"local function '{item.domain}.{item.name}'"
-    fix = "Inline it: onnx.inliner.inline_local_functions(model)."
-    hidden = [node for node in inside if node.op_type in SCATTERS]
-    strange = [node for node in inside if node.domain not in (*STANDARD, *known) and node.op_type not in functions]
-    if hidden or strange:
-        found = listed(label(node) for node in hidden or strange)
-        yield Remark(f"{name} hides {found} from the other rules", item.name, fix=fix)
-    elif item.domain in STANDARD:
-        yield Remark(f"{name} has the domain of the standard operators: engines differ in which they run", item.name)
-    else:
-        yield Remark(f"{name} is not looked into by the other rules", item.name, "warning", fix)
+def _functions(model: onnx.ModelProto, inside: bool) -> Iterator[Remark]:
+    """Yield what is wrong with local functions. inside: their nodes stand in the graph that the rules see."""
+    names = [f"'{item.domain}.{item.name}'" for item in model.functions]
+    if not inside:
+        what = f"local function {listed(names)} was" if len(names) == 1 else f"local functions {listed(names)} were"
+        why = growth_problem(model) or "can't be inlined"
+        fix = "Export the network without functions."
+        yield Remark(f"{what} not looked into: local functions {why}", model.functions[0].name, fix=fix)
+        return
+    for item, name in zip(model.functions, names, strict=True):
+        if item.domain in STANDARD:
+            yield Remark(f"local function {name} has the domain of the standard operators: engines differ in which they run",
+                         item.name)
 
 
 RULE = Rule(
@@ -79,7 +74,8 @@ RULE = Rule(
     kinds=("onnx",),
     reason=(
         "An engine without the operator refuses the file, or needs a library beside it: torch_scatter's operators exist only "
-        "where its C++ library is linked. A local function hides what is in it from checks."
+        "where its C++ library is linked. Local functions are replaced by their nodes before any rule looks; one that grows "
+        "without measure, or calls itself, hides what is in it."
     ),
     affected="exports of networks with torch_scatter or torch_sparse; files that an engine's own optimiser has written",
     fix="Write the aggregation with plain torch operations (index_add, scatter_add, scatter_reduce) and export again.",

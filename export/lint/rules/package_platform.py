@@ -9,7 +9,7 @@ from pathlib import Path
 
 from trkx.export.lint.code import archive_of, distinct
 from trkx.export.lint.finding import Remark, Rule, Subject
-from trkx.export.lint.shown import shown
+from trkx.shown import shown
 
 FOLDER = "data/aotinductor/"
 MACHINES: Mapping[int, str] = {0x3E: "x86_64", 0xB7: "aarch64", 0x15: "ppc64le", 0xF3: "riscv64", 0x03: "i686", 0x28: "arm"}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from trkx.export.lint.code import archive_of
 from trkx.export.lint.finding import Remark, Rule, Subject
-from trkx.export.lint.shown import shown
+from trkx.shown import shown
 
 SHOWN = 3
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from trkx.export.lint.code import ACTS, archive_of, distinct
 from trkx.export.lint.finding import Remark, Rule, Subject
-from trkx.export.lint.pickles import StoredTensor
-from trkx.export.lint.shown import shown
 from trkx.export.lint.values import Device, Value
+from trkx.models.checkpoints.stored import StoredTensor
+from trkx.shown import shown
 
 SCALARS = ("scalar_tensor", "tensor")
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from trkx.export.lint.code import ACCUMULATING, archive_of, distinct
 from trkx.export.lint.finding import Remark, Rule, Subject
 from trkx.export.lint.following import Operation
-from trkx.export.lint.shown import shown
 from trkx.export.lint.values import Dim, Value, sizes_of
 from trkx.export.lint.views import WHOLE_AXIS
+from trkx.shown import shown
 
 
 def check(subject: Subject) -> Iterator[Remark]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from trkx.export.lint.code import archive_of, distinct
 from trkx.export.lint.finding import Remark, Rule, Subject
-from trkx.export.lint.shown import shown
+from trkx.shown import shown
 
 IN_LIBTORCH = frozenset((
     "aten", "prim", "quantized", "_quantized", "sparse", "mkldnn", "mkldnn_prepacked", "onednn", "prepacked", "mkl", "profiler",

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from trkx.export.lint.code import archive_of, distinct
 from trkx.export.lint.finding import Remark, Rule, Subject
 from trkx.export.lint.following import Operation
-from trkx.export.lint.shown import shown
 from trkx.export.lint.values import Value
+from trkx.shown import shown
 
 
 def check(subject: Subject) -> Iterator[Remark]:
     """Yield each write at the ends of edges, which repeat, that keeps only the last one.
 
-    Writing one number everywhere, or what was read at the same ends, gives the same in any order, and is fine.
+    Writing one number everywhere, or what was read at the same ends, gives the same in any order, and is fine. Reading at those
+    ends, adding to it and writing it back (`count[target] += 1`) is not: each edge reads what was there before all of them.
     """
     return distinct(_remarks(subject))
 
 
 def _remarks(subject: Subject) -> Iterator[Remark]:
-    for operation in archive_of(subject).flow.operations:
+    operations = archive_of(subject).flow.operations
+    for operation in operations:
         index, values = _written(operation)
         if index is None or not index.endpoint or values is None:
+            continue
+        if _increments(operations, operation, values):
+            yield Remark(f"{shown(operation.short)} writes back what it read at the ends of edges and added to: of edges that "
+                         "share a node, only one is counted", operation.where)
             continue
         if values.uniform or values.shape == () or not (values.tensor or values.memory):
             continue
@@ -30,6 +36,15 @@ def _remarks(subject: Subject) -> Iterator[Remark]:
             continue
         yield Remark(f"{shown(operation.short)} writes one row an edge to its node: of edges that share a node, only one stays",
                      operation.where)
+
+
+def _increments(operations: Sequence[Operation], operation: Operation, values: Value) -> bool:
+    """Return whether what is written was read from the same tensor, and one number was added to all of it."""
+    sums = [item for item in operations if item.result is values and item.short.rstrip("_") in ("add", "sub")]
+    one_number = [item for item in sums if any(value.known or value.uniform or value.shape == () for value in item.args[1:2])]
+    read = {id(item.args[0]) for item in one_number}
+    return any(id(item.result) in read and item.short in ("index", "index_select", "gather") and
+               item.arg(0) is operation.arg(0) for item in operations)
 
 
 def _written(operation: Operation) -> tuple[Value | None, Value | None]:

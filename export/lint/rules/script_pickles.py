@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from trkx.export.lint.code import archive_of
 from trkx.export.lint.finding import Remark, Rule, Subject
-from trkx.export.lint.pickles import DTYPES, Name
-from trkx.export.lint.shown import shown
+from trkx.models.checkpoints.stored import DTYPES, Name
+from trkx.shown import shown
 
 KNOWN = frozenset((
     "collections.OrderedDict", "torch.device", "torch.Size", "torch.storage.UntypedStorage", "torch.storage.TypedStorage",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from trkx.export.lint.code import ACCUMULATING, archive_of, distinct
 from trkx.export.lint.finding import Remark, Rule, Subject
-from trkx.export.lint.shown import shown
+from trkx.shown import shown
 
 HALF = ("float16", "bfloat16")
 FLOATS = (*HALF, "float32", "float64")

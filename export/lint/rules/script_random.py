@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from trkx.export.lint.code import archive_of, distinct
 from trkx.export.lint.finding import Remark, Rule, Subject
 from trkx.export.lint.following import Operation
-from trkx.export.lint.shown import shown
 from trkx.export.lint.values import Value
+from trkx.shown import shown
 
 DROPOUTS = frozenset(("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout"))
 DRAWS = frozenset((

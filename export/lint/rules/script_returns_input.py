@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from trkx.export.lint.code import ACTS, archive_of, scores_edges
 from trkx.export.lint.finding import Remark, Rule, Subject
-from trkx.export.lint.shown import shown
+from trkx.shown import shown
 
 
 def check(subject: Subject) -> Iterator[Remark]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from trkx.export.lint.code import archive_of, distinct
 from trkx.export.lint.finding import Remark, Rule, Subject
-from trkx.export.lint.shown import shown
+from trkx.shown import shown
 
 FILES = ("save", "from_file")
 NETWORK = ("ops.rpc.", "ops.c10d.", "ops._c10d_functional.", "ops.prim.rpc_", "rpc_")

@@ -8,7 +8,7 @@ from trkx.export.lint.code import ACTS, archive_of
 from trkx.export.lint.finding import Remark, Rule, Subject
 from trkx.export.lint.flow import DOORS
 from trkx.export.lint.script import Function, annotation
-from trkx.export.lint.shown import shown
+from trkx.shown import shown
 
 NAMES = tuple(name for name, _, _ in DOORS)
 

@@ -9,8 +9,7 @@ from trkx.errors import SpecError
 from trkx.export.lint.doors import dims_of, doors_of
 from trkx.export.lint.finding import Remark, Rule, Severity, Subject
 from trkx.identity import SPEC_KEY, STAGE_KEY
-from trkx.manifest import STAGES
-from trkx.spec import PipelineSpec
+from trkx.spec import STAGES, PipelineSpec
 
 LONGEST = 200
 
@@ -59,8 +58,9 @@ def _against_the_doors(subject: Subject, spec: PipelineSpec, stage: str) -> Iter
         yield Remark(f"x has {x[1]} columns, but the specification lists {len(spec.features)} features ({names})", "x", "error")
     output = dims_of(doors.output) if doors is not None and doors.output is not None else None
     wide = output[1] if output is not None and len(output) == 2 else None
-    if stage == "embedding" and isinstance(wide, int) and wide != spec.embedding.dim:
-        yield Remark(f"output has {wide} columns, but the specification's embedding has {spec.embedding.dim}", "output", "error")
+    width = spec.width(stage)
+    if stage == "embedding" and isinstance(wide, int) and wide != width:
+        yield Remark(f"output has {wide} columns, but the specification's embedding has {width}", "output", "error")
 
 
 def _spec(text: str) -> PipelineSpec | str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trkx.errors import BundleError
+from trkx.errors import BundleError, CheckpointError, SpecError, TrkxWarning
 from trkx.identity import PREFIX
-from trkx.runtime.describe import Description, describe, spec_of
+from trkx.runtime.describe import Description, describe, is_torchscript, ours, spec_of
 from trkx.spec import PipelineSpec
 
 if TYPE_CHECKING:
@@ -19,31 +20,94 @@ if TYPE_CHECKING:
 
 
 def command(
-    path: Annotated[Path, typer.Argument(help="A bundle, a folder with pipeline.toml, an .onnx, .pt or .safetensors file.")],
+    path: Annotated[Path, typer.Argument(help="A bundle, a folder with pipeline.toml, a model file or a checkpoint.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     tensors: Annotated[bool, typer.Option("--tensors", help="List every weight as well.")] = False,
+    family: Annotated[str | None, typer.Option(help="What the checkpoint is, where it does not say so itself.")] = None,
+    hparams: Annotated[Path | None, typer.Option(help="Hyper-parameters of the checkpoint (YAML, JSON or TOML).")] = None,
+    sample: Annotated[
+        Path | None, typer.Option(help="A table of scaled features (CSV), to compare with the ranges of a bundle.")
+    ] = None,
 ) -> None:
-    """Say what a bundle or a model file is.
+    """Say what a bundle, a model file or a checkpoint is.
 
-    Stages, tensors, features and scales, cuts, provenance, validation, and whether every file is as it was written.
-    Nothing that a file holds is executed. The exit code is 1 if a file of a bundle is missing, truncated or edited.
+    Of a bundle: stages, tensors, features and scales, cuts, provenance, validation, and whether every file is as it was written.
+    Of a checkpoint, whoever wrote it: family, layers, parameters, features, and what an export would still ask for.
+    Nothing that a file holds is executed. The exit code is 1 if a file of a bundle is missing, truncated or edited, or if a
+    checkpoint is none that can be exported.
     """
-    found = describe(path)
+    found = _described(path, family, hparams)
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        typer.echo(json.dumps(found, indent=2, default=str))
+    elif found["kind"] == "checkpoint":
+        _print_checkpoint(found, tensors)
     else:
         _print(found, tensors)
+    if sample is not None:
+        _compare(found, sample)
+    if found.get("refused"):
+        raise CheckpointError(found["refused"])
     bad = [f"{file['path']} {file['state']}" for file in found.get("files", ()) if file["state"] != "ok"]
     if bad:
         raise BundleError(f"{path}: {'; '.join(bad)}.")
 
 
-def _print(found: Description, tensors: bool) -> None:
-    from rich.console import Console
+def _described(path: Path, family: str | None, hparams: Path | None) -> Description:
+    from trkx.export.describing import SUFFIXES, describe_checkpoint
 
-    console = Console(highlight=False, markup=False, soft_wrap=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=120)
+    asked = family is not None or hparams is not None
+    if asked or (path.is_file() and path.suffix in SUFFIXES and not ours(path)):
+        found = describe_checkpoint(path, family, hparams)
+        if asked or "family" in found or not is_torchscript(path):
+            return found
+    return describe(path)  # TorchScript of no known family is described as a model file
+
+
+def _compare(found: Description, sample: Path) -> None:
+    """Warn if a sample of scaled features contradicts the features of a bundle."""
+    from trkx.runtime.scaled_sample import read_sample, scale_problem
+
+    spec = spec_of(found)
+    if spec is None:
+        raise SpecError(f"{found['path']}: says nothing of features and scales to compare {sample} with; inspect a bundle.")
+    problem = scale_problem(read_sample(sample, spec.features), spec.features)
+    if problem:
+        warnings.warn(f"{sample}: {problem}.", TrkxWarning, stacklevel=2)
+    else:
+        typer.echo(f"{sample}: nothing speaks against the scales of the features.")
+
+
+def _print_checkpoint(found: Description, tensors: bool) -> None:
+    """Print what a checkpoint is, and last what is missing for an export."""
+    console = _console()
+    title = f"{found['path']}: {found.get('stage', 'checkpoint')} {found.get('family', '')}".rstrip()
+    console.print(title, style="bold", soft_wrap=True)
+    rows = [["file", found["container"] + (f", class {found['class']}" if found["class"] else "")]]
+    if "family" in found:
+        rows += [["code base", found["title"]], ["computes", found["forward"]], ["layers", found["summary"]],
+                 ["reads", f"{found['inputs']} columns of x"], ["parameters", f"{found['parameters']:,}"],
+                 ["page", f"docs/families/{found['page']}"]]
+        rows += [[name.replace("_", " "), _fact(value)] for name, value in found["facts"].items()]
+    if found["hyper_source"]:
+        rows.append(["hyper-parameters", f"{len(found['hyper_parameters'])}, {found['hyper_source']}"])
+    _table(console, "Checkpoint", ("what", "value"), rows)
+    for title, key in (("Notes", "notes"), ("Assumed", "assumed"), ("Not read", "unused"), ("Missing for an export", "missing")):
+        if found.get(key):
+            console.print()
+            console.print(title, style="bold")
+            for line in found[key]:
+                console.print(f"  {line}")
+    _print_content(console, {"path": found["path"], "tensors": found["tensors"]}, tensors)
+    if tensors:
+        _table(console, "Hyper-parameters", ("name", "value"), [[k, v] for k, v in found["hyper_parameters"].items()])
+
+
+def _fact(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _print(found: Description, tensors: bool) -> None:
+    console = _console()
     metadata = found.get("metadata", {})
     title = " ".join(str(part) for part in (found["kind"], found.get("name", ""), metadata.get(PREFIX + "stage", "")) if part)
     console.print(f"{found['path']}: {title}", style="bold", soft_wrap=True)
@@ -65,14 +129,31 @@ def _print(found: Description, tensors: bool) -> None:
         _table(console, "Metadata", ("key", "value"), [[k, v] for k, v in metadata.items() if k != PREFIX + "spec"])
 
 
+def _console() -> Console:
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, soft_wrap=False)
+    return console if console.is_terminal else Console(highlight=False, markup=False, width=120)
+
+
 def _print_spec(console: Console, spec: PipelineSpec) -> None:
     rows = [[f.name, f"{f.scale:g}", _number(f.low), _number(f.high)] for f in spec.features]
     _table(console, "Features (value / scale; mm and radians in)", ("feature", "scale", "low", "high"), rows)
     stages = []
     for name in ("embedding", "graph", "filter", "gnn", "cuts", "labelling"):
         values = spec.to_dict()[name]
-        stages.append([name, ", ".join(f"{key} {value}" for key, value in values.items())])
+        if values:
+            stages.append([name, ", ".join(f"{key} {_short_value(value)}" for key, value in values.items() if value is not None)])
     _table(console, "Stages", ("stage", "settings"), stages)
+
+
+def _short_value(value: Any) -> str:
+    """Return a value of a specification on one line: of a chain of layers its widths and activation."""
+    if isinstance(value, dict) and "widths" in value:
+        return f"({', '.join(map(str, value['widths']))} {value['activation']})"
+    if isinstance(value, list | tuple) and value and isinstance(value[0], dict):
+        return f"({', '.join(str(item.get('name')) for item in value)})"
+    return str(value)
 
 
 def _print_content(console: Console, part: Description, tensors: bool) -> None:

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import IO
 
-from trkx.errors import ExportError
-from trkx.export.lint.shown import shown
+from trkx.errors import CheckpointError
+from trkx.shown import shown
 
 MOST_MEMBERS = 100_000
 MOST_BYTES_AT_ONCE = 32 * 2**20
@@ -25,10 +25,11 @@ class Careful:
         self.file, self.where = file, where
 
     def read(self, size: int = -1) -> bytes:
-        """Return at most `size` bytes, all that is left if it is negative; ExportError if that is too much at once."""
+        """Return at most `size` bytes, all that is left if it is negative; CheckpointError if that is too much at once."""
         data = self.file.read(MOST_BYTES_AT_ONCE + 1 if size < 0 else min(size, MOST_BYTES_AT_ONCE + 1))
         if len(data) > MOST_BYTES_AT_ONCE:
-            raise ExportError(f"{self.where}: a directory of more than {MOST_BYTES_AT_ONCE // 2**20} MiB is no plausible model.")
+            most = f"{MOST_BYTES_AT_ONCE // 2**20} MiB"
+            raise CheckpointError(f"{self.where}: a directory of more than {most} is no plausible model.")
         return data
 
     def seek(self, offset: int, whence: int = 0) -> int:
@@ -53,27 +54,29 @@ def checked_members(infos: list[zipfile.ZipInfo], size: int, where: str) -> dict
         where: file, for messages.
 
     Raises:
-        ExportError: a bomb, names that leave the folder or are there twice, overlaps, links, encryption, or no archive of torch.
+        CheckpointError: a bomb, names that leave the folder or are there twice, overlaps, links, encryption, or not torch's.
     """
     if len(infos) > MOST_MEMBERS:
-        raise ExportError(f"{where}: {len(infos)} members, at most {MOST_MEMBERS} are plausible in a model.")
+        raise CheckpointError(f"{where}: {len(infos)} members, at most {MOST_MEMBERS} are plausible in a model.")
     for info in infos:
         problem = _problem_of_entry(info)
         if problem:
-            raise ExportError(f"{where}: member '{shown(info.orig_filename)}' {problem}; torch writes no such archive: refused.")
+            name = shown(info.orig_filename)
+            raise CheckpointError(f"{where}: member '{name}' {problem}; torch writes no such archive: refused.")
     twice = [name for name, count in Counter(info.filename for info in infos).items() if count > 1]
     if twice:
-        raise ExportError(f"{where}: member '{shown(twice[0])}' is there twice: readers would see different files; refused.")
+        raise CheckpointError(f"{where}: member '{shown(twice[0])}' is there twice: readers would see different files; refused.")
     total = sum(info.file_size for info in infos)
     if total > max(size, 1) * MOST_EXPANSION:
-        raise ExportError(f"{where}: {size} bytes that claim to hold {total}: a zip bomb, or damaged; refused.")
+        raise CheckpointError(f"{where}: {size} bytes that claim to hold {total}: a zip bomb, or damaged; refused.")
     end = 0
     for info in sorted(infos, key=lambda item: item.header_offset):
         if info.header_offset < end:
-            raise ExportError(f"{where}: member '{shown(info.filename)}' overlaps another: a zip bomb, or damaged; refused.")
+            raise CheckpointError(f"{where}: member '{shown(info.filename)}' overlaps another: a zip bomb, or damaged; refused.")
         end = info.header_offset + 30 + len(info.orig_filename) + info.compress_size
         if end > size:
-            raise ExportError(f"{where}: member '{shown(info.filename)}' ends beyond the file's end: truncated; copy it again.")
+            name = shown(info.filename)
+            raise CheckpointError(f"{where}: member '{name}' ends beyond the file's end: truncated; copy it again.")
     return _in_one_folder([info for info in infos if not info.is_dir()], where)
 
 
@@ -107,7 +110,7 @@ def _in_one_folder(infos: Iterable[zipfile.ZipInfo], where: str) -> dict[str, zi
         folder, slash, name = info.filename.partition("/")
         root = folder if root is None else root
         if not slash or folder != root:
-            raise ExportError(f"{where}: a zip archive, but not one of torch: '{shown(info.filename)}' is outside of one common "
-                              "folder. trkx reads ONNX, TorchScript and AOTInductor files.")
+            raise CheckpointError(f"{where}: a zip archive, but not one of torch: '{shown(info.filename)}' is outside of one "
+                                  "common folder; expected what torch.save, torch.jit.save or an export wrote.")
         by_name[name] = info
     return by_name

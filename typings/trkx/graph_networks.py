@@ -1,0 +1,1 @@
+../../src/trkx/graph_networks.py
