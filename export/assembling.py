@@ -88,6 +88,9 @@ def assembled(files: Mapping[str, Path], given: Given, where: str = "the checkpo
     missing: list[str] = []
     columns = {stage: _columns(stage, reading, given, missing, files[stage]) for stage, reading in readings.items()}
     graph = _graph(readings, given, missing)
+    if graph and "direction" not in graph:
+        notes.append("graph: the source of an edge is taken to be the hit nearer to the origin; --direction by_index makes it "
+                     "the lower index, as ACTS does")
     cuts = _cuts(readings, given, missing)
     if missing:
         lines = "\n".join(f"  {line}" for line in missing)

@@ -75,6 +75,15 @@ class Expectation:
         return ""
 
 
+def seeing(expectations: Sequence[Expectation]) -> tuple[list[Expectation], list[Expectation]]:
+    """Return the expectations that can prove something, and those that can't.
+
+    For networks whose batch norms take their statistics from the event: where all hits are alike they divide rounding by the
+    spread of rounding, so that no engine can be right or wrong there.
+    """
+    return [item for item in expectations if not item.problem], [item for item in expectations if item.problem]
+
+
 def _size(output: Float64) -> float:
     return max(1.0, float(np.abs(output).max(initial=0.0)))
 

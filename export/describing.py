@@ -13,6 +13,7 @@ from trkx.models.checkpoints.opening import open_checkpoint
 from trkx.models.families.reading import Reading
 from trkx.models.families.table import family_of, recognise
 from trkx.runtime.describe import Description
+from trkx.spec import STAGES
 
 SUFFIXES = (".ckpt", ".pt", ".pth", ".pkl", ".bin", ".tar", ".safetensors")
 """Files that may be checkpoints."""
@@ -40,6 +41,26 @@ def describe_checkpoint(path: Path, family: str | None = None, hparams: Path | N
     except CheckpointError as error:
         return found | {"refused": str(error)}
     return found | _recognised(checkpoint, reading, hparams)
+
+
+def describe_foreign_folder(path: Path) -> Description | None:
+    """Return what a folder with pipeline.toml and checkpoints of other code bases is, None if its file describes the networks.
+
+    Raises:
+        SpecError, CheckpointError: as an export would.
+    """
+    file = path / "pipeline.toml"
+    if not file.is_file():
+        return None
+    from trkx.export.pipeline_folder import open_source, read_table  # torch; whoever only looks at bundles may not have it
+
+    if any(stage in read_table(file) for stage in STAGES):
+        return None
+    source = open_source(path)
+    rows = [{"path": held.name, "stage": stage, "format": source.readings[stage].family, "bytes": held.stat().st_size,
+             "state": "ok", "content": {}} for stage, held in source.checkpoints.items()]
+    return {"kind": "pipeline folder", "path": str(path), "ok": True, "name": source.spec.name, "spec": source.spec.to_dict(),
+            "files": rows, "notes": list(source.notes)}
 
 
 def _recognised(checkpoint: Checkpoint, reading: Reading, hparams: Path | None) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def open_source(
     if not file.is_file():
         found = "an empty folder or one without it" if path is not None and path.is_dir() else "nothing there"
         raise SpecError(f"{file}: expected a pipeline file ({PIPELINE}), found {found}; give a pipeline folder or --spec FILE.")
-    values = _read_table(file)
+    values = read_table(file)
     table = values.pop("checkpoints", {})
     where = str(file)
     if not isinstance(table, Mapping):
@@ -118,7 +118,8 @@ def _foreign(values: Mapping[str, Any], files: Mapping[str, Path], given: Given,
     return Source(made.spec, ordered, card, where, made.readings, given.hparams, made.notes)
 
 
-def _read_table(file: Path) -> dict[str, Any]:
+def read_table(file: Path) -> dict[str, Any]:
+    """Return the keys of a pipeline file, TOML or JSON; SpecError if it can't be read as that."""
     try:
         text = file.read_text(encoding="utf-8")
         values = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trkx.bundle import MANIFEST_NAME
 from trkx.errors import BundleError, CheckpointError, SpecError, TrkxWarning
 from trkx.identity import PREFIX
 from trkx.runtime.describe import Description, describe, is_torchscript, ours, spec_of
@@ -53,8 +54,11 @@ def command(
 
 
 def _described(path: Path, family: str | None, hparams: Path | None) -> Description:
-    from trkx.export.describing import SUFFIXES, describe_checkpoint
+    from trkx.export.describing import SUFFIXES, describe_checkpoint, describe_foreign_folder
 
+    folder = path.parent if path.name == "pipeline.toml" else path
+    if not (folder / MANIFEST_NAME).is_file() and (foreign := describe_foreign_folder(folder)) is not None:
+        return foreign
     asked = family is not None or hparams is not None
     if asked or (path.is_file() and path.suffix in SUFFIXES and not ours(path)):
         found = describe_checkpoint(path, family, hparams)

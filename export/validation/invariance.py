@@ -95,6 +95,8 @@ CHANGES: Mapping[str, Mapping[str, Make]] = {
     "gnn": _EDGES,
 }
 """By stage: what must not matter."""
+ALONE = ("one more hit", "edges in portions", "hits in portions")
+"""Changes that do matter to a network that looks at all hits or edges of an event together."""
 
 
 def invariance_rows(
@@ -119,7 +121,8 @@ def invariance_rows(
         check = _Check(file, engine, run)
         for probe in probes:
             before, failure = output_of(run, probe.case)
-            rows += [check.changed(probe, before, failure, title, make) for title, make in CHANGES[file.stage].items()]
+            makes = {title: make for title, make in CHANGES[file.stage].items() if not (file.together and title in ALONE)}
+            rows += [check.changed(probe, before, failure, title, make) for title, make in makes.items()]
         for item in twice:
             rows.append(check.copies(item))
             if oracle.independent:

@@ -21,6 +21,7 @@ class ModelFile:
         target: a key of `trkx.export.targets.TARGETS`.
         network: the float32 module that the file was made from, in eval mode; None for a file without its source.
         cut: on sigmoid(logit), None where there is none (embedding, or unknown).
+        together: a row's result depends on all rows of the event (batch norms with its statistics): portions differ by right.
     """
 
     path: str
@@ -32,3 +33,4 @@ class ModelFile:
     target: str
     network: nn.Module | None = None
     cut: float | None = None
+    together: bool = False

@@ -24,12 +24,12 @@ class Checkpoint:
         kind: what wrote it.
         shapes: name of each tensor to its shape, in the order of the file.
         dtypes: name of each tensor to its dtype, as torch writes it ("float32").
+        reader: reads tensors by name.
         hyper_parameters: plain values (numbers, text, lists, tables); {} if there are none. Those in the file, then those of a
             YAML file beside it or given for it, which win.
         hyper_source: where hyper_parameters come from, in words; "" if there are none.
         class_name: of the network, "" if the file does not say it (TorchScript does).
         modules: path of a submodule to the name of its class ("input_network.2" to "ReLU"); {} if the file does not say it.
-        reader: reads tensors by name.
         notes: what a user should know of the file, one sentence each.
     """
 
@@ -37,17 +37,15 @@ class Checkpoint:
     kind: Kind
     shapes: Mapping[str, tuple[int, ...]]
     dtypes: Mapping[str, str]
+    reader: Callable[[Iterable[str]], dict[str, Tensor]]
     hyper_parameters: Mapping[str, Any] = field(default_factory=dict)
     hyper_source: str = ""
     class_name: str = ""
     modules: Mapping[str, str] = field(default_factory=dict)
-    reader: Callable[[Iterable[str]], dict[str, Tensor]] | None = None
     notes: tuple[str, ...] = ()
 
     def tensors(self, names: Iterable[str]) -> dict[str, Tensor]:
         """Return tensors by name, on the CPU, in the dtype of the file. CheckpointError if one is not whole."""
-        if self.reader is None:
-            return {}
         try:
             return self.reader(names)
         except OSError as error:

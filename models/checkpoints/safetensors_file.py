@@ -76,7 +76,7 @@ def open_safetensors(file: IO[bytes], path: Path, where: str) -> Checkpoint:
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{where}: not a readable safetensors file ({shown(str(error))}): {_AGAIN}.") from error
 
-    return Checkpoint(path, "safetensors", shapes, dtypes, hyper, "in the checkpoint" if hyper else "", reader=read, notes=notes)
+    return Checkpoint(path, "safetensors", shapes, dtypes, read, hyper, "in the checkpoint" if hyper else "", notes=notes)
 
 
 def json_object(data: bytes, where: str) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def checkpoint_of_state(state: State, path: Path, reader: Callable[[Iterable[str
         path, state.kind,
         {name: tensor.shape for name, tensor in state.tensors.items()},
         {name: tensor.dtype or "unknown" for name, tensor in state.tensors.items()},
-        state.hyper_parameters, "in the checkpoint" if state.hyper_parameters else "", state.class_name, state.modules, reader,
+        reader, state.hyper_parameters, "in the checkpoint" if state.hyper_parameters else "", state.class_name, state.modules,
         state.notes,
     )
 

@@ -110,6 +110,11 @@ class ChainEmbeddingSpec:
         """One line for people."""
         return f"{layers_of(self.chain)}, {self.dim} dimensions"
 
+    @property
+    def looks_at_all_rows(self) -> bool:
+        """Whether a hit's place depends on the other hits of the event."""
+        return self.chain.looks_at_all_rows
+
 
 @dataclass(frozen=True)
 class ChainFilterSpec:

@@ -71,6 +71,11 @@ class EmbeddingSpec:
         """One line for people."""
         return f"{self.layers} layers of {self.hidden}, {self.dim} dimensions"
 
+    @property
+    def looks_at_all_rows(self) -> bool:
+        """Whether a hit's place depends on the other hits: no."""
+        return False
+
 
 @dataclass(frozen=True)
 class FilterSpec:

@@ -247,6 +247,9 @@ def test_a_pipeline_file_may_say_the_rest(made: dict, tmp_path: Path) -> None:
     source = open_source(tmp_path)
     assert source.spec.features == (FeatureSpec("r", 3000.0), FeatureSpec("phi", 3.14), FeatureSpec("z", 400.0))
     assert (source.spec.name, source.spec.cuts.filter, source.spec.stages) == ("rest", 0.25, ("filter",))
+    shown = runner.invoke(cli.app, ["inspect", str(tmp_path)])
+    assert shown.exit_code == 0, shown.output
+    assert "vanilla-filter" in shown.stdout and "3000" in shown.stdout
     (tmp_path / "pipeline.toml").write_text(text + "[grpah]\nradius = 1.0\n")
     with pytest.raises(SpecError, match="grpah"):
         open_source(tmp_path)

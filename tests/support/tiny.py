@@ -37,15 +37,20 @@ def tiny_spec(**changes: Any) -> PipelineSpec:
     return PipelineSpec(**{**fields, **changes})
 
 
-def toml_of(values: Mapping[str, Any]) -> str:
-    """Return nested plain values as TOML: scalars first, then tables."""
-    scalars = {k: v for k, v in values.items() if v is not None and not isinstance(v, Mapping | list | tuple)}
-    lines = [f"{key} = {json.dumps(value)}" for key, value in scalars.items()]
-    for key, value in values.items():
-        rows = value if isinstance(value, list | tuple) else [value] if isinstance(value, Mapping) else []
-        for row in rows:
-            lines += ["", f"[{key}]" if isinstance(value, Mapping) else f"[[{key}]]", toml_of(row)]
+def toml_of(values: Mapping[str, Any], prefix: str = "") -> str:
+    """Return nested plain values as TOML: scalars and lists of them first, then tables; None is left out."""
+    tables = {key: value for key, value in values.items() if isinstance(value, Mapping) or _is_rows(value)}
+    plain = {key: value for key, value in values.items() if key not in tables and value is not None}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
+    for key, value in tables.items():
+        for row in [value] if isinstance(value, Mapping) else value:
+            name = prefix + key
+            lines += ["", f"[{name}]" if isinstance(value, Mapping) else f"[[{name}]]", toml_of(row, f"{name}.")]
     return "\n".join(lines)
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) > 0 and isinstance(value[0], Mapping)
 
 
 def write_spec(path: Path, spec: PipelineSpec, checkpoints: Mapping[str, str] | None = None) -> Path:
