@@ -123,7 +123,10 @@ def read_table(file: Path) -> dict[str, Any]:
     try:
         text = file.read_text(encoding="utf-8")
         values = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
-    except (OSError, ValueError) as error:  # TOML, JSON and UTF-8 errors are ValueErrors
+    except UnicodeDecodeError:
+        what = f"no pipeline file ({PIPELINE}); a checkpoint is given with --embedding, --filter or --gnn"
+        raise SpecError(f"{file}: {what}.") from None
+    except (OSError, ValueError) as error:  # TOML and JSON errors are ValueErrors
         raise SpecError(f"{file}: can't be read as {'JSON' if file.suffix == '.json' else 'TOML'}: {error}.") from error
     if not isinstance(values, dict):
         raise SpecError(f"{file}: expected a table of keys, found {type(values).__name__}.")
@@ -145,7 +148,7 @@ def with_sample(source: Source, path: Path | None) -> tuple[Source, Event | None
     problem = scale_problem(x, features)
     if problem:
         warnings.warn(f"{path}: {problem}. The ranges of this sample are not taken over.", TrkxWarning, stacklevel=2)
-        return source, None
+        return replace(source, notes=(*source.notes, f"features: contradicted by the sample {path.name}: {problem}")), None
     ranged = replace(source, spec=replace(source.spec, features=with_ranges(features, x)))
     names = [feature.name for feature in features]
     return ranged, event_of(x, features, str(path)) if {"r", "phi", "z"} <= set(names) else None

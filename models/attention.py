@@ -35,6 +35,13 @@ class AttentionNetwork(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Return the logit of each edge, [E, 1]."""
+        if not self.spec.undirected:
+            return self._scores(x, edge_index)
+        edges = edge_index.shape[1]
+        logits = self._scores(x, torch.cat([edge_index, torch.flip(edge_index, [0])], dim=1))
+        return 0.5 * (logits[:edges] + logits[edges:])
+
+    def _scores(self, x: Tensor, edge_index: Tensor) -> Tensor:
         given = self.inputs(x)
         node = self._beside(self.node_encoder({"x": (given, None)}), given)
         for _ in range(self.spec.iterations):

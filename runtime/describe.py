@@ -15,6 +15,10 @@ from trkx.identity import PREFIX
 from trkx.spec import PipelineSpec
 
 Description = dict[str, Any]
+MOST_HEADER_BYTES, MOST_ENTRIES = 8 << 20, 100_000
+"""A safetensors header of more bytes or tensors is refused: the largest networks here have some hundred tensors."""
+CHECKPOINT_SUFFIXES = (".ckpt", ".pt", ".pth", ".pkl", ".bin", ".tar")
+"""What `trkx inspect` also takes, for messages; those are read by `trkx.export`."""
 
 
 def describe(path: Path) -> Description:
@@ -35,12 +39,14 @@ def describe(path: Path) -> Description:
     if (path / "pipeline.toml").is_file():
         return describe_pipeline_folder(path)
     readers = {".onnx": describe_onnx, ".safetensors": describe_safetensors, ".pt": describe_torchscript}
-    wanted = f"a bundle (folder with {MANIFEST_NAME}), a folder with pipeline.toml, or a file ending in {', '.join(readers)}"
+    wanted = (f"a bundle (folder with {MANIFEST_NAME}), a folder with pipeline.toml, a file ending in {', '.join(readers)}, "
+              f"or, for `trkx inspect`, a checkpoint ({', '.join(CHECKPOINT_SUFFIXES)})")
     if not path.exists():
         raise InputError(f"{path}: there is nothing there; expected {wanted}.")
-    if path.is_dir() or path.suffix not in readers:
+    reader = readers.get(path.suffix) or (describe_torchscript if is_torchscript(path) else None)
+    if reader is None:
         raise InputError(f"{path}: expected {wanted}.")
-    return {"path": str(path), **readers[path.suffix](path.read_bytes(), str(path))}
+    return {"path": str(path), **reader(path.read_bytes(), str(path))}
 
 
 def describe_bundle(path: Path) -> Description:
@@ -55,7 +61,8 @@ def describe_bundle(path: Path) -> Description:
         content: Description = {}
         if not problem and entry.format in readers:
             try:
-                content = readers[entry.format](bundle.read(entry.stage, entry.format, entry.precision), entry.path)
+                data = bundle.read(entry.stage, entry.format, entry.precision, entry.target)
+                content = readers[entry.format](data, entry.path)
             except MissingExtraError as error:
                 content = {"unread": str(error)}
         files.append({**values, "state": problem or "ok", "content": content})
@@ -92,12 +99,18 @@ def describe_safetensors(data: bytes, where: str) -> Description:
     size = int.from_bytes(data[:8], "little")
     if len(data) < 8 or size > len(data) - 8:
         raise CheckpointError(f"{where}: not a safetensors file, or truncated ({len(data)} bytes).")
+    if size > MOST_HEADER_BYTES:
+        raise CheckpointError(f"{where}: a safetensors header of {size:,} bytes, at most {MOST_HEADER_BYTES:,} are read.")
     try:
         header = json.loads(data[8 : 8 + size])
         metadata = header.pop("__metadata__", {})
+        if len(header) > MOST_ENTRIES:
+            raise CheckpointError(f"{where}: {len(header):,} tensors, at most {MOST_ENTRIES:,} are read.")
+        if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+            raise CheckpointError(f"{where}: the safetensors header is broken: expected __metadata__ to hold text only.")
         tensors = [{"name": name, "dtype": t["dtype"], "shape": list(t["shape"])} for name, t in sorted(header.items())]
         end = max((int(t["data_offsets"][1]) for t in header.values()), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"{where}: the safetensors header is broken ({error!r}).") from None
     if end != len(data) - 8 - size:
         raise CheckpointError(f"{where}: expected {end} bytes of tensors, found {len(data) - 8 - size}: truncated or edited.")

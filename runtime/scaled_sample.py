@@ -19,6 +19,8 @@ Float = NDArray[np.float32]
 
 LARGEST = 2**30
 """Bytes of a table that is read."""
+LARGEST_REACH = 15_000.0
+"""mm; no tracker's hits lie farther from its centre."""
 CONVENTIONS: Mapping[str, Mapping[str, float]] = {
     "r / 1000, phi / pi, z / 1000 (Tracking-ML, acorn)": {"r": 1000.0, "phi": math.pi, "z": 1000.0},
     "r / 3000, phi / pi, z / 400 (Exa.TrkX, LRT)": {"r": 3000.0, "phi": math.pi, "z": 400.0},
@@ -93,7 +95,22 @@ def scale_problem(x: Float, features: Sequence[FeatureSpec]) -> str:
     Compared with the ranges of the training where they are known; otherwise with the shape of a tracker, 3 m long on either side
     and 1 m in radius, under these scales and under those of other public models.
     """
-    return _against_training(x, features) or _against_detector(x, features)
+    return _impossible(x, features) or _against_training(x, features) or _against_detector(x, features)
+
+
+def _impossible(x: Float, features: Sequence[FeatureSpec]) -> str:
+    """Return what no hit of any detector can have under these scales: azimuths beyond pi, radii below 0, sizes of a house."""
+    for place, feature in enumerate(features):
+        low, high = float(x[:, place].min()) * feature.scale, float(x[:, place].max()) * feature.scale
+        reach = max(abs(low), abs(high))
+        where = f"column {place + 1} holds {feature.name} / {feature.scale:g}, which then runs from {low:.4g} to {high:.4g}"
+        if feature.name == "phi" and reach > 1.01 * math.pi:
+            return f"{where} rad: columns are exchanged, or the azimuth is scaled otherwise"
+        if feature.name == "r" and low < 0.0:
+            return f"{where} mm: a radius is not below 0, so columns are exchanged"
+        if feature.name in ("r", "z", "x", "y") and reach > LARGEST_REACH:
+            return f"{where} mm, farther than {LARGEST_REACH:g}: columns are exchanged, or lengths are scaled otherwise"
+    return ""
 
 
 def _against_training(x: Float, features: Sequence[FeatureSpec]) -> str:

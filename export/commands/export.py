@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,7 +28,7 @@ def command(
     event: Annotated[Path | None, typer.Option(help="Event to check the files with; a simulated one otherwise.")] = None,
     target: Annotated[
         list[str] | None,
-        typer.Option("--target", "-t", help="Write files for this target too (repeatable): acts-onnx, tensorrt, aoti, …"),
+        typer.Option("--target", "-t", help="Files for this target too (repeatable): acts-onnx, tensorrt, exatrkx-2021, aoti, …"),
     ] = None,
     lowering: Annotated[
         str | None, typer.Option(help="How ONNX sums over edges: buckets, scatter, prefix64 or doubling.")
@@ -134,7 +134,7 @@ def command(
         total = steps_of(pipeline.spec.stages, target or ())
         bar.update(task, completed=total, total=total)
     if not quiet:
-        _print(report)
+        _print(report, [note for note in pipeline.notes if "contradicted" in note])
 
 
 def _there(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def _there(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None and value != {}}
 
 
-def _print(report: ExportReport) -> None:
+def _print(report: ExportReport, contradictions: Sequence[str] = ()) -> None:
     """Print the table: file, size, opset, largest difference and what was allowed there (`bundle.json` names the graphs)."""
     from rich.console import Console
     from rich.table import Table
@@ -160,6 +160,8 @@ def _print(report: ExportReport) -> None:
     console.print(table)
     graphs = len({row.graph for row in report.rows if row.engine and ":" not in row.graph})
     console.print(f"{len(report.rows)} checks passed, on {graphs} graphs and more; bundle.json holds them all.", highlight=False)
+    for warning in contradictions:
+        console.print(warning, style="yellow", highlight=False, soft_wrap=True)
     for missing in report.not_checked:
         console.print(f"not checked: {missing}", style="yellow", highlight=False)
     for file in report.files:

@@ -79,10 +79,10 @@ def _print(console: Console, result: Repaired) -> None:
         console.print(printable(f"{rule}  {listed}: {what}"), markup=False)
         console.print(f"         {why}", markup=False, style="dim")
     for row in result.rows:
-        if row.status == "not checked":
+        if row.difference is not None and row.tolerance is None:  # a result, though nothing was compared that could fail
+            console.print(printable(f"{row.case}: {row.detail}"), markup=False)
+        elif row.status == "not checked":
             console.print(printable(f"not checked: {row.engine}, {row.case}: {row.detail}"), markup=False)
-        elif row.difference is not None and row.tolerance is None:
-            console.print(f"{row.case}: outputs move by {row.difference:.2g}; {row.detail}", markup=False)
 
 
 def _plain(result: Repaired, file: Path, target: str, out: Path) -> dict[str, object]:

@@ -9,6 +9,7 @@ import onnx
 
 from trkx.export.lint.finding import Subject
 from trkx.export.lint.walking import FLOATS, INTEGERS
+from trkx.export.targets import Target
 
 CLASSIFIERS = ("filter", "gnn")
 Dim = int | str | None
@@ -57,6 +58,24 @@ def doors_of(subject: Subject) -> Doors | None:
     outputs = tuple(graph.output)
     output = next((value for value in outputs if value.name == "output"), outputs[0] if outputs else None)
     return Doors(inputs, outputs, x, edge_index, edge_attr, output, classifier)
+
+
+def stage_of(stage: str, target: Target, doors: Doors) -> str:
+    """Return the stage whose names a target wants: the one that is known, else the one whose names the doors have.
+
+    Where neither is so, a classifier is taken for "gnn", everything else for "embedding".
+    """
+    held = {value.name for value in (*doors.inputs, *doors.outputs)}
+    fitting = ("gnn", "filter") if doors.classifier else ("embedding",)
+    return stage or max(fitting, key=lambda one: sum(target.name_of(one, role) in held for role in ("x", "edge_index", "output")))
+
+
+def names_to_export(target: Target, stage: str) -> str:
+    """Return the arguments with which torch's exporter gives a network of a stage the target's names."""
+    roles = ["x", *(["edge_index"] if stage in CLASSIFIERS else []),
+             *(["edge_attr"] if stage in CLASSIFIERS and target.needs_edge_attr else [])]
+    inputs = ", ".join(f'"{target.name_of(stage, role)}"' for role in roles)
+    return f'input_names=[{inputs}] and output_names=["{target.name_of(stage, "output")}"]'
 
 
 def dims_of(value: onnx.ValueInfoProto) -> tuple[Dim, ...] | None:

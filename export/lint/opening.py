@@ -21,7 +21,8 @@ MAX_EDGES = 2_000_000
 DEFAULT_TARGETS: dict[Kind, str] = {"onnx": "ort-cpu", "torchscript": "libtorch", "aoti": "aoti"}
 _WORDS: dict[str, str] = {"onnx": "ONNX", "torchscript": "TorchScript", "aoti": "a compiled AOTInductor package"}
 _READS = "trkx reads ONNX, TorchScript and AOTInductor files."
-_CHECKPOINT = "weights without a network; `export-models` turns a pipeline folder with such a checkpoint into model files."
+_CHECKPOINT = ("weights without a network: `trkx inspect FILE` says what it is, `export-models --gnn FILE` (or --embedding, "
+               "--filter) makes model files of it.")
 SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"version https://git-lfs", "a git-lfs pointer, the model itself was not fetched; run `git lfs pull`."),
     (0, b"\x80\x02", f"a pickled checkpoint: {_CHECKPOINT}"),

@@ -1,10 +1,12 @@
-"""Rewrite: inputs and output have the names and the order of the contract, where it is clear which is which."""
+"""Rewrite: inputs and output have the target's names and the order of the contract, where it is clear which is which."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import onnx
 
-from trkx.export.lint.doors import dtype_of
+from trkx.export.lint.doors import dtype_of, names_to_export, stage_of
 from trkx.export.lint.walking import FLOATS, INTEGERS, listed
 from trkx.export.onnx_graph import Graph
 from trkx.export.repair.change import Change, Outcome, Refusal, Request, doors_in
@@ -16,28 +18,31 @@ _AXES = {"x": (0, "num_hits"), "edge_index": (1, "num_edges"), "edge_attr": (0, 
 
 
 def named(model: onnx.ModelProto, request: Request) -> Outcome:
-    """Rename x, edge_index, edge_attr and output, and put the inputs in this order."""
+    """Rename x, edge_index, edge_attr and output to what the target calls them, and put the inputs in this order."""
     if request.keep_names:
         return Outcome(model)
     doors = doors_in(model, request)
-    pairs = [(role, value) for role, value in doors.roles() if value.name != role]
-    if doors.output is not None and doors.output.name != "output":
-        pairs.append(("output", doors.output))
+    stage = stage_of(request.stage, request.target, doors)
+    called = {role: request.target.name_of(stage, role) for role in (*ORDER, "output")}
+    pairs = [(called[role], value) for role, value in doors.roles() if value.name != called[role]]
+    if doors.output is not None and doors.output.name != called["output"]:
+        pairs.append((called["output"], doors.output))
     wrong = listed([value.name for _, value in pairs], 5)
-    problem = _ambiguous(model, request) if pairs or [value.name for value in doors.inputs] != ORDER[:len(doors.inputs)] else ""
+    usual = [called[role] for role in ORDER][:len(doors.inputs)]
+    problem = _ambiguous(model, request, called) if pairs or [value.name for value in doors.inputs] != usual else ""
     if problem:
         if not request.target.by_name:
             return Outcome(model)
-        todo = "Export again with input_names=[\"x\", \"edge_index\"] and output_names=[\"output\"]."
+        todo = f"Export again with {names_to_export(request.target, stage)}."
         return Outcome(model, refusals=(Refusal("named", _RULE, wrong, problem, todo),))
     changes = []
     if pairs:
-        new = {value.name: role for role, value in pairs}
+        new = {value.name: name for name, value in pairs}
         rename(model.graph, _out_of_the_way(model, set(new.values()) - set(new)))
         rename(model.graph, new)
-        what = f"{', '.join(f'{old} is {role}' for old, role in new.items())} now"
+        what = f"{', '.join(f'{old} is {name}' for old, name in new.items())} now"
         changes.append(Change("named", _RULE, wrong, what, "the only input or output of that type and rank"))
-    order = [role for role, _ in doors.roles()]
+    order = [called[role] for role, _ in doors.roles()]
     inputs = {value.name: value for value in model.graph.input}
     if [name for name in inputs if name in order] != order:
         _reorder(model, [*(inputs[name] for name in order), *(value for name, value in inputs.items() if name not in order)])
@@ -46,8 +51,8 @@ def named(model: onnx.ModelProto, request: Request) -> Outcome:
     return Outcome(model, tuple(changes))
 
 
-def _ambiguous(model: onnx.ModelProto, request: Request) -> str:
-    """Say why it is not clear which input or output is which, "" if it is."""
+def _ambiguous(model: onnx.ModelProto, request: Request, called: Mapping[str, str]) -> str:
+    """Say why it is not clear which input or output is which, "" if it is. called: what the target calls each of them."""
     doors = doors_in(model, request)
     floats = [value for value in doors.inputs if dtype_of(value) in FLOATS]
     integers = [value for value in doors.inputs if dtype_of(value) in INTEGERS]
@@ -58,7 +63,7 @@ def _ambiguous(model: onnx.ModelProto, request: Request) -> str:
     if odd:
         return f"input '{odd[0]}' has the name of another's type"
     if len(doors.outputs) != 1:
-        return f"{len(doors.outputs)} outputs, of which none is called 'output'"
+        return f"{len(doors.outputs)} outputs, of which none is known to be '{called['output']}'"
     return ""
 
 

@@ -189,7 +189,7 @@ class _Check:
         problem = ""
         if used[worst] > 1.0:
             problem = (
-                f"{title}: {int((used > 1.0).sum())} of {used.size} outputs change, that of row {worst[0]} by "
+                f"{int((used > 1.0).sum())} of {used.size} outputs change, that of row {worst[0]} by "
                 f"{distance[worst]:.3g}, where at most {allowed[worst]:.2g} is rounding; what must not matter does"
             )
         return self._row(f"{name}: {title}", float(distance[worst]), float(allowed[worst]), problem)

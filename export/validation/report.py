@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -48,9 +48,11 @@ class Row:
     detail: str = ""
 
 
-def overwrote(name: str) -> str:
-    """Return what a row says of a scatter without reduction, where nothing but the file itself was there to compare with."""
-    return f"'{name}' overwrites, and two updates met: right for a mask or an assignment, wrong for a sum or a count"
+def overwrote(names: Collection[str]) -> str:
+    """Return what a row says of scatters without reduction, where nothing but the file itself was there to compare with."""
+    listed = ", ".join(f"'{name}'" for name in sorted(names)[:5]) + (", …" if len(names) > 5 else "")
+    who = f"{listed} overwrites" if len(names) == 1 else f"{len(names)} scatters overwrite ({listed})"
+    return f"{who}, and two updates met: right for a mask or an assignment, wrong for a sum or a count"
 
 
 @dataclass(frozen=True)

@@ -62,12 +62,13 @@ def merged(
     both = sorted(held.keys() & given.keys())
     differing = [shown(key, 60) for key in both if held[key] != given[key]]
     joined = {**held, **given} if wins else {**given, **held}
+    taken = () if wins or not given else (f"hyper-parameters are those of {shown(name)}, which lies near it",)
     if not differing:
-        return joined, ()
+        return joined, taken
     named = ", ".join(differing[:8]) + (f" and {len(differing) - 8} more" if len(differing) > 8 else "")
     if wins:
         return joined, (f"hyper-parameters of {shown(name)} win over those in the checkpoint for: {named}",)
-    return joined, (f"{shown(name)} near the checkpoint says something else than the checkpoint, which counts, for: {named}",)
+    return joined, (*taken, f"{shown(name)} near it says something else than the file itself, which counts, for: {named}")
 
 
 def _json(text: str, where: str) -> Any:

@@ -13,7 +13,8 @@ from trkx.models.checkpoints.values import mapping_of, state_of
 MOST_ITEMS = 200_000
 MOST_BUFFERS = 100
 DEEPEST = 100
-SCRIPTED = "__torch__."
+SCRIPTED = "__torch__"
+"""The package of classes in TorchScript; the module itself of a class that was defined in __main__."""
 _ACTIVATIONS = "torch.nn.modules.activation."
 _NO_HIDDEN = ("MultiheadAttention", "Softmax", "LogSoftmax", "Softmin", "Softmax2d")
 
@@ -76,7 +77,12 @@ def _is_module(value: Any) -> bool:
     if not isinstance(value, Made) or not isinstance(value.callee, Name):
         return False
     state = state_of(value)
-    return isinstance(state, dict) and (value.callee.module.startswith(SCRIPTED) or "_parameters" in state)
+    return isinstance(state, dict) and (_is_scripted(value) or "_parameters" in state)
+
+
+def _is_scripted(made: Made) -> bool:
+    module = made.callee.module
+    return bool(module == SCRIPTED or module.startswith(f"{SCRIPTED}."))
 
 
 def _class_name(made: Made) -> str:
@@ -86,7 +92,7 @@ def _class_name(made: Made) -> str:
 def _content(made: Made) -> Iterator[tuple[Any, Any, bool]]:
     """Yield name and value of all that a module holds, and whether it belongs to its weights and submodules."""
     state: Mapping[Any, Any] = state_of(made)
-    if made.callee.module.startswith(SCRIPTED):
+    if _is_scripted(made):
         yield from ((name, value, isinstance(value, StoredTensor) or _is_module(value)) for name, value in state.items())
         return
     gone = _non_persistent(state)

@@ -41,8 +41,8 @@ def open_checkpoint(path: Path, hparams: Path | None = None) -> Checkpoint:
 
     Args:
         path: of a Lightning checkpoint, a file of torch.save (state dict or module, old or new), TorchScript or safetensors.
-        hparams: YAML, JSON or TOML with hyper-parameters, which win over those in the checkpoint. If None, hparams.yaml beside it
-            or a folder up adds what the checkpoint does not say; it may be of another training.
+        hparams: YAML, JSON or TOML with hyper-parameters, which win over those in the checkpoint. If None, a checkpoint without
+            any takes those of hparams.yaml beside it or a folder up, and says so; it may be that of another training.
 
     Raises:
         CheckpointError: it is no checkpoint, damaged, or made to harm; the message says what was found and what to do. Whatever
@@ -69,6 +69,8 @@ def _opened(file: IO[bytes], path: Path, where: str) -> Checkpoint:
         return open_legacy(file, path, where)
     if starts_like_safetensors(head, size):
         return open_safetensors(file, path, where)
+    if path.suffix == ".onnx":
+        raise CheckpointError(f"{where}: an ONNX file, no checkpoint: `trkx lint`, `repair` and `validate` take it; {READS}.")
     raise CheckpointError(f"{where}: {_what(head)}.")
 
 
@@ -116,16 +118,13 @@ def _without_prefix(checkpoint: Checkpoint) -> Checkpoint:
 
 def _with_file(checkpoint: Checkpoint, hparams: Path | None) -> Checkpoint:
     """Return a checkpoint with the hyper-parameters of a file: the one given, or hparams.yaml near it."""
-    file = hyper_file_of(checkpoint.path) if hparams is None else hparams
+    own = checkpoint.hyper_parameters
+    complete = bool(own) and checkpoint.kind != "torchscript"  # TorchScript keeps a few attributes only
+    file = (None if complete else hyper_file_of(checkpoint.path)) if hparams is None else hparams
     if file is None:
         return checkpoint
-    try:
-        given, notes = read_hyper_file(file)
-    except CheckpointError as error:
-        if hparams is not None or not checkpoint.hyper_parameters:
-            raise
-        return replace(checkpoint, notes=(*checkpoint.notes, f"{file.name} beside it is not read: {error}"))
-    values, more = merged(checkpoint.hyper_parameters, given, file.name, wins=hparams is not None)
+    given, notes = read_hyper_file(file)
+    values, more = merged(own, given, file.name, wins=hparams is not None)
     sources = [checkpoint.hyper_source, f"in {shown(str(file), 400)}" if given else ""]
     return replace(checkpoint, hyper_parameters=values, hyper_source=" and ".join(source for source in sources if source),
                    notes=(*checkpoint.notes, *notes, *more))

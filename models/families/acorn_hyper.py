@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from trkx.models.checkpoints.checkpoint import Checkpoint
-from trkx.models.families.hyper import flag, listed, model_name, names_class, needed, optional, plain_feature
+from trkx.models.families.hyper import flag, listed, model_name, names_class, needed, optional, plain_feature, score_cut
 from trkx.models.families.reading import Facts, Mismatch
 from trkx.spec import Aggregation
 
@@ -107,17 +107,28 @@ def plain_names(checkpoint: Checkpoint, name: str) -> tuple[str, ...] | None:
     return plain if len(set(plain)) == len(plain) else full
 
 
-def facts_of(checkpoint: Checkpoint, inputs: int, cut: bool = True) -> Facts:
-    """Return what hyper-parameters say of the pipeline; Mismatch if the features are not as many as the network's columns."""
+def facts_of(
+    checkpoint: Checkpoint, inputs: int, cut: bool = True, undirected: bool | None = None
+) -> tuple[Facts, tuple[str, ...]]:
+    """Return what hyper-parameters say of the pipeline, and sentences on what of it is left aside.
+
+    Args:
+        checkpoint: opened.
+        inputs: columns that the network reads.
+        cut: whether the cut is one of the score that the network gives.
+        undirected: whether the class runs edges in both directions; None if it does not read that hyper-parameter.
+
+    Raises:
+        Mismatch: the features are not as many as the columns.
+    """
     features, scales = plain_names(checkpoint, "node_features"), listed(checkpoint, "node_scales")
     if features is not None and len(features) != inputs:
         raise Mismatch(f"hyper-parameter 'node_features' lists {len(features)}, but the network takes {inputs} columns")
     if scales is not None and (len(scales) != inputs or not all(isinstance(scale, int | float) for scale in scales)):
         raise Mismatch(f"hyper-parameter 'node_scales' must be {inputs} numbers, one for each column, found {scales}")
-    found = optional(checkpoint, "edge_cut", float)
-    if found is None:
-        found = optional(checkpoint, "score_cut", float)
-    return Facts(
+    found, assumed = score_cut(checkpoint, "edge_cut", "score_cut") if cut else (None, ())
+    facts = Facts(
         features=features, scales=None if scales is None else tuple(float(scale) for scale in scales),
-        cut=found if cut else None, undirected=flag(checkpoint, "undirected"),
+        cut=found, undirected=undirected,
     )
+    return facts, assumed

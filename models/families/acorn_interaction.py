@@ -58,8 +58,8 @@ def interaction(family: str, style: Style) -> Read:
         )
         assumed = [STD] * ("std" in aggregations) + [MEAN_OF_TWO] * undirected + [ONE_DIRECTION, SIGMOID_DROPPED] * jit
         certain = style is ACORN and (is_newer(checkpoint) or jit)
-        facts = facts_of(checkpoint, encoder.inputs)
-        return [Reading(family, "gnn", spec, parts.weights, encoder.inputs, facts, tuple(assumed), certain)]
+        facts, left_aside = facts_of(checkpoint, encoder.inputs, undirected=None if jit else undirected)
+        return [Reading(family, "gnn", spec, parts.weights, encoder.inputs, facts, (*assumed, *left_aside), certain)]
 
     return read
 
@@ -94,7 +94,7 @@ def interaction_pyg(family: str, style: Style, silu: bool = False) -> Read:
             node_inputs=("node", "incoming", "outgoing"), shared_nodes=False, shared_edges=False,
         )
         assumed = (*[STD] * ("std" in aggregations), SIGMOID_DROPPED, NO_CUT)
-        facts = facts_of(checkpoint, encoder.inputs, cut=False)
+        facts, _ = facts_of(checkpoint, encoder.inputs, cut=False, undirected=False)
         certain = style is ACORN and is_newer(checkpoint)
         return [Reading(family, "gnn", spec, parts.weights, encoder.inputs, facts, assumed, certain)]
 

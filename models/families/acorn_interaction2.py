@@ -132,9 +132,9 @@ class _Ends:
             "hidden": self.hidden, "n_node_net_layers": len(spec.node_network.widths),
             "n_edge_net_layers": len(spec.edge_network.widths), "n_edge_decoder_layers": len(self.decoder.chain.widths),
         })
-        facts = facts_of(self.checkpoint, inputs, cut=not self.sigmoid)
+        facts, left_aside = facts_of(self.checkpoint, inputs, cut=not self.sigmoid)
         dropped = (SIGMOID_DROPPED, NO_CUT) if self.sigmoid else ()
-        return Reading(family, "gnn", spec, self.parts.weights, inputs, facts, (*assumed, *dropped), certain)
+        return Reading(family, "gnn", spec, self.parts.weights, inputs, facts, (*assumed, *dropped, *left_aside), certain)
 
 
 def _aggregation(checkpoint: Checkpoint, style: Style, summed: bool, jit: bool) -> Aggregation:

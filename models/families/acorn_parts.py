@@ -8,9 +8,9 @@ from dataclasses import replace
 from trkx.models.checkpoints.checkpoint import Checkpoint
 from trkx.models.families.acorn_hyper import text
 from trkx.models.families.hyper import flag, needed, optional
-from trkx.models.families.layouts import ACORN, ACTIVATIONS, Part, Style, Wanted, read_part, sizes_of
+from trkx.models.families.layouts import ACORN, Part, Style, Wanted, read_part, sizes_of
 from trkx.models.families.reading import Absent, Mismatch
-from trkx.spec import ChainSpec
+from trkx.models.families.sequentials import check_modules, modules_of
 
 
 class Parts:
@@ -117,36 +117,11 @@ def iterations_of(checkpoint: Checkpoint, *counts: int) -> int:
 
 def output_activation(checkpoint: Checkpoint, prefix: str, name: str = "output_activation") -> str:
     """Return the class in torch.nn after the last Linear: as a hyper-parameter says, or the modules that the file names."""
-    if name not in checkpoint.hyper_parameters and (modules := _modules(checkpoint, prefix)):
+    if name not in checkpoint.hyper_parameters and (modules := modules_of(checkpoint, prefix)):
         return "" if modules[-1] == "Linear" else modules[-1]
     return text(checkpoint, name)
 
 
 def ends_in_sigmoid(checkpoint: Checkpoint, prefix: str) -> bool:
     """Return whether the file names a sigmoid as the last module of a Sequential."""
-    return _modules(checkpoint, prefix)[-1:] == ["Sigmoid"]
-
-
-def check_modules(checkpoint: Checkpoint, prefix: str, chain: ChainSpec) -> None:
-    """Raise Mismatch if the file names the classes of a Sequential's modules, and they are others than those of a chain."""
-    found = [name for name in _modules(checkpoint, prefix) if name != "Dropout"]
-    words = {own: name for name, own in ACTIVATIONS.items()}
-    expected: list[str] = []
-    for place in range(len(chain.widths)):
-        last = place == len(chain.widths) - 1
-        norm, batch_norm, activation = ((chain.output_norm, chain.output_batch_norm, chain.output_activation) if last
-                                        else (chain.norm, chain.batch_norm, chain.activation))
-        expected += ["Linear", *(["LayerNorm"] if norm != "none" else []), *(["BatchNorm1d"] if batch_norm != "none" else []),
-                     *([words[activation]] if activation != "none" or not last else [])]
-    if found and found != expected:
-        raise Mismatch(f"'{prefix}' is {', '.join(found)} in the file, expected {', '.join(expected)}")
-
-
-def _modules(checkpoint: Checkpoint, prefix: str) -> list[str]:
-    """Return the classes of the modules of a Sequential, in order; none if the file does not say them."""
-    found = []
-    for path, name in checkpoint.modules.items():
-        rest = path.removeprefix(f"{prefix}.")
-        if rest != path and rest.isdigit():
-            found.append((int(rest), name))
-    return [name for _, name in sorted(found)]
+    return modules_of(checkpoint, prefix)[-1:] == ["Sigmoid"]

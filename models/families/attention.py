@@ -24,7 +24,7 @@ FORMS: tuple[Form, ...] = (
         "resagnn-in-out", "ResAGNN of exatrkx-iml2020",
         "node network reads [incoming messages, outgoing messages, state]; inputs are kept beside the state",
         ("ResAGNN",), (TRACKML,), _NESTED, ("incoming", "outgoing", "node"), wide_edges=True, encoder_layers=1,
-        depths=("nb_layer", "nb_layer"),
+        depths=("nb_layer", "nb_layer"), doubles=False,
     ),
     Form(
         "resagnn-itk", "ResAGNN of ITk_Example",

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from trkx.models.checkpoints.checkpoint import Checkpoint
 from trkx.models.families.hyper import needed, optional
-from trkx.models.families.layouts import ACTIVATIONS, Part, Style
+from trkx.models.families.layouts import Part, Style
 from trkx.models.families.reading import Mismatch
-from trkx.spec import Aggregation, ChainSpec, NodeBlock
+from trkx.models.families.sequentials import check_modules
+from trkx.spec import Aggregation, NodeBlock
 
 AGGREGATIONS: Mapping[str, tuple[Aggregation, ...]] = {"sum": ("sum",), "max": ("max",), "sum_max": ("max", "sum")}
 """Hyper-parameter `aggregation` to ours, in the order of the concatenation; the classes have no branch for others."""
@@ -34,6 +35,7 @@ class Form:
         pyramid: all three have exactly two hidden widths.
         batch_norm: hyper-parameter `batchnorm` counts.
         depths: hyper-parameters that count the layers of the node network and the hidden layers of the edge network.
+        doubles: the code base may have given it each edge in both directions.
     """
 
     name: str
@@ -55,6 +57,12 @@ class Form:
     pyramid: bool = False
     batch_norm: bool = False
     depths: tuple[str, str] = ("nb_node_layer", "nb_edge_layer")
+    doubles: bool = True
+
+    @property
+    def one_way(self) -> bool:
+        """Whether hits hear their edges at one end only."""
+        return not {"incoming", "outgoing"} <= set(self.node_inputs) and "both" not in self.node_inputs
 
     def aggregations(self, checkpoint: Checkpoint) -> tuple[Aggregation, ...]:
         """Return how messages are gathered; Mismatch if the hyper-parameters do not say it."""
@@ -84,7 +92,7 @@ def check_parts(form: Form, checkpoint: Checkpoint, parts: Parts) -> None:
     _check_widths(form, checkpoint, parts)
     _check_sizes(form, checkpoint, parts)
     for prefix, part in zip(form.keys, (parts.encoder, parts.edge, parts.node), strict=True):
-        _check_modules(checkpoint, prefix, part.chain)
+        check_modules(checkpoint, prefix, part.chain)
     extra = sorted(checkpoint.shapes.keys() - set(parts.weights().values()))
     extra = [key for key in extra if not key.endswith(".num_batches_tracked")]
     if extra:
@@ -134,24 +142,6 @@ def _check_sizes(form: Form, checkpoint: Checkpoint, parts: Parts) -> None:
     if channels and taken not in channels.values():
         words = " and ".join(f"{name} {value}" for name, value in channels.items())
         raise Mismatch(f"hyper-parameters say {words}, but the weights take {taken} columns")
-
-
-def _check_modules(checkpoint: Checkpoint, prefix: str, chain: ChainSpec) -> None:
-    """Raise Mismatch if the file names the layers of a Sequential (TorchScript does) and they are others."""
-    named = {path.removeprefix(f"{prefix}."): name for path, name in checkpoint.modules.items() if path.startswith(f"{prefix}.")}
-    places = sorted(int(path) for path in named if path.isdigit())
-    if not places:
-        return
-    expected: list[str] = []
-    for place in range(len(chain.widths)):
-        last = place == len(chain.widths) - 1
-        norm, batch = (chain.output_norm, chain.output_batch_norm) if last else (chain.norm, chain.batch_norm)
-        activation = chain.output_activation if last else chain.activation
-        expected += ["Linear", *["LayerNorm"] * (norm != "none"), *["BatchNorm1d"] * (batch != "none")]
-        expected += [activation] * (activation != "none")
-    found = [ACTIVATIONS.get(named[str(place)], named[str(place)]) for place in places if named[str(place)] != "Identity"]
-    if found != expected:
-        raise Mismatch(f"layers of {prefix} are {', '.join(found)}, expected {', '.join(expected)}")
 
 
 def _listed(widths: Sequence[int]) -> str:

@@ -8,10 +8,13 @@ from itertools import product
 
 from trkx.models.checkpoints.checkpoint import Checkpoint
 from trkx.models.families.attention_forms import Form, Parts, check_parts
-from trkx.models.families.hyper import flag, model_name, names_class, needed, optional
+from trkx.models.families.hyper import flag, model_name, names_class, needed, optional, score_cut
 from trkx.models.families.layouts import ACTIVATIONS, Part, Style, Wanted, read_part, sizes_of
 from trkx.models.families.reading import Facts, Mismatch, Reading
 from trkx.spec import AttentionSpec
+
+DOUBLED = "Edges were given to it in both directions, as the code base does unless 'directed' says otherwise."
+GIVEN_ONCE = "Edges are given once, as in the published inference; its training base may have given both directions."
 
 
 def read_form(form: Form, known: Collection[str], checkpoint: Checkpoint) -> Sequence[Reading]:
@@ -35,10 +38,13 @@ def read_form(form: Form, known: Collection[str], checkpoint: Checkpoint) -> Seq
     if iterations < 0:
         raise Mismatch(f"hyper-parameter 'n_graph_iters' is {iterations}")
     directed = flag(checkpoint, "directed")
-    facts = Facts(cut=optional(checkpoint, "edge_cut", float), undirected=None if directed is None else not directed)
+    cut, said = score_cut(checkpoint, "edge_cut")
+    if form.doubles and not directed:
+        said += (GIVEN_ONCE,) if not form.one_way else (DOUBLED,) if directed is None else ()
+    facts = Facts(cut=cut, undirected=False if directed else True if form.one_way else None)
     readings: list[Reading] = []
     for parts in _readable(form, checkpoint, activation):
-        assumed = []
+        assumed = list(said)
         if form.encoder_relu and len(parts.encoder.chain.widths) > 1 and activation != "ReLU":
             assumed.append(f"Hidden layers of {form.keys[0]} are ReLU, as in {form.title}, not {activation}.")
         if named is False:

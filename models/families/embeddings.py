@@ -7,10 +7,11 @@ from functools import partial
 from trkx.chains import ChainEmbeddingSpec, ChainSpec
 from trkx.models.checkpoints.checkpoint import Checkpoint
 from trkx.models.families.columns import acorn_columns, activation_name, nothing_else, only_tanh, same, trackml_columns
-from trkx.models.families.hyper import listed, names_class, optional
+from trkx.models.families.hyper import check_stage, listed, names_class, optional
 from trkx.models.families.layouts import ACORN_GRAPH, TRACKML, Part, Style, Wanted, read_part, sizes_of
 from trkx.models.families.linears import linears_of, numbered
 from trkx.models.families.reading import Absent, Facts, Family, Mismatch, Reading
+from trkx.models.families.sequentials import check_modules
 
 LARGEST = 32
 """Dimensions of a space in which the pipeline searches neighbours."""
@@ -24,6 +25,7 @@ def _old(checkpoint: Checkpoint) -> list[Reading]:
     layers = linears_of(checkpoint, [*numbered(checkpoint, "layers"), "emb_layer"])
     if len(layers.widths) < 2:
         raise Absent("no Linear 'layers.0'")
+    check_stage(checkpoint, "embedding")
     nothing_else(checkpoint, layers.weights.values(), unused=("norm.",))
     only_tanh(checkpoint)
     _sizes(checkpoint, layers.widths, len(layers.widths) - 1)
@@ -74,8 +76,10 @@ def _double(checkpoint: Checkpoint) -> list[Reading]:
 
 def _network(checkpoint: Checkpoint, style: Style) -> Part:
     sizes_of(checkpoint, "network")
+    check_stage(checkpoint, "embedding")
     wanted = Wanted(activation_name(checkpoint, "activation"), layer_norm=True, batch_norm=False)
     part = read_part(checkpoint, "network", style, wanted)
+    check_modules(checkpoint, "network", part.chain)
     nothing_else(checkpoint, part.weights.values())
     _sizes(checkpoint, part.chain.widths, len(part.chain.widths) - 1)
     return part

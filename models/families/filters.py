@@ -9,10 +9,11 @@ from itertools import pairwise
 from trkx.chains import ChainFilterSpec, ChainSpec
 from trkx.models.checkpoints.checkpoint import Checkpoint
 from trkx.models.families.columns import acorn_columns, activation_name, nothing_else, only_tanh, same, trackml_columns
-from trkx.models.families.hyper import flag, names_class, needed, optional
+from trkx.models.families.hyper import check_stage, flag, names_class, needed, optional, score_cut
 from trkx.models.families.layouts import ACORN, COMMON, GNN4ITK, Part, Style, Wanted, read_part, sizes_of
 from trkx.models.families.linears import Linears, linears_of, numbered
 from trkx.models.families.reading import Absent, Facts, Family, Mismatch, Reading
+from trkx.models.families.sequentials import check_modules
 
 ALL_AT_ONCE = ("Batch norms take mean and spread of all edges of an event at once; {who} took those of each chunk of edges that "
                "it evaluated, so scores differ from those it wrote unless it had one chunk.")
@@ -56,6 +57,8 @@ def _pyramid(checkpoint: Checkpoint) -> list[Reading]:
 def _pyramid_net(checkpoint: Checkpoint) -> list[Reading]:
     """Read `net.N` of Common_Tracking_Example: norms without weights, batch norms of the event's own edges."""
     part = _net(checkpoint, COMMON)
+    if "node_features" in checkpoint.hyper_parameters:
+        raise Mismatch("hyper-parameter 'node_features' is acorn's")
     return [_trackml(checkpoint, "pyramid-filter-net", part.chain, part.inputs, part.weights, "PyramidFilter")]
 
 
@@ -66,7 +69,7 @@ def _acorn(checkpoint: Checkpoint, name: str, style: Style) -> list[Reading]:
         raise Mismatch(_reads_embedding(checkpoint))
     inputs = _two_hits(part.inputs)
     features, scales = acorn_columns(checkpoint, inputs)
-    cut, assumed = _cut(checkpoint, "score_cut" if "score_cut" in checkpoint.hyper_parameters else "edge_cut")
+    cut, assumed = score_cut(checkpoint, "score_cut", "edge_cut")
     if part.chain.looks_at_all_rows:
         assumed += (ALL_AT_ONCE.format(who="acorn"),)
     facts = Facts(features, scales, cut=cut)
@@ -84,6 +87,7 @@ def _gnn_filter(checkpoint: Checkpoint) -> list[Reading]:
 
 def _named_layers(checkpoint: Checkpoint) -> Linears:
     layers = linears_of(checkpoint, ["input_layer", *numbered(checkpoint, "layers"), "output_layer"])
+    check_stage(checkpoint, "filter")
     _one_logit(layers.widths)
     only_tanh(checkpoint)
     same(checkpoint, {"hidden": layers.widths[0], "nb_layer": len(layers.widths) - 1})
@@ -93,6 +97,7 @@ def _named_layers(checkpoint: Checkpoint) -> Linears:
 def _net(checkpoint: Checkpoint, style: Style) -> Part:
     """Return the Sequential `net`; Mismatch if another style would see other norms in the same keys."""
     _, linears = sizes_of(checkpoint, "net")
+    check_stage(checkpoint, "filter")
     widths = tuple(width for _, width in linears)
     _one_logit(widths)
     activation = activation_name(checkpoint, "hidden_activation")
@@ -106,6 +111,7 @@ def _net(checkpoint: Checkpoint, style: Style) -> Part:
     track = flag(checkpoint, "track_running_stats")
     wanted = Wanted(activation, layer_norm=layer_norm, batch_norm=batch_norm, track=running if track is None else track)
     part = read_part(checkpoint, "net", style, wanted)
+    check_modules(checkpoint, "net", part.chain)
     nothing_else(checkpoint, [key for key in checkpoint.shapes if key.startswith("net.")])
     same(checkpoint, {"hidden": widths[0], "nb_layer": len(widths) - 1})
     return part
@@ -129,20 +135,13 @@ def _trackml(
         raise Mismatch(_reads_embedding(checkpoint))
     inputs = _two_hits(columns)
     assumed = trackml_columns(checkpoint, inputs)
-    cut, words = _cut(checkpoint, "filter_cut")
+    cut, words = score_cut(checkpoint, "filter_cut")
     assumed += (OF_THE_SCORE, *words) if cut is not None else words
     if chain.looks_at_all_rows:
         assumed += (ALL_AT_ONCE.format(who="Tracking-ML"),)
     own = {f"network.{key}": value for key, value in weights.items()}
     certain = names_class(checkpoint, class_name) is True
     return Reading(name, "filter", ChainFilterSpec(chain), own, inputs, Facts(cut=cut), assumed, certain)
-
-
-def _cut(checkpoint: Checkpoint, name: str) -> tuple[float | None, tuple[str, ...]]:
-    cut = optional(checkpoint, name, float)
-    if cut is None or 0.0 < cut < 1.0:
-        return cut, ()
-    return None, (f"{name} {cut:g} is no score between 0 and 1, and is left aside.",)
 
 
 def _needed_flag(checkpoint: Checkpoint, name: str) -> bool:

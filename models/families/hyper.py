@@ -8,6 +8,17 @@ from typing import Any, TypeVar
 from trkx.models.checkpoints.checkpoint import Checkpoint
 from trkx.models.families.reading import Mismatch, Missing
 
+CLASSES: Mapping[str, tuple[str, ...]] = {
+    "embedding": ("LayerlessEmbedding", "NewLayerlessEmbedding", "MetricLearning", "DoubleMetricLearning"),
+    "filter": ("VanillaFilter", "PyramidFilter", "Filter", "GNNFilter"),
+    "gnn": (
+        "ResAGNN", "CheckpointedResAGNN", "SliceCheckpointedResAGNN", "VanillaResAGNN", "VanillaCheckResAGNN",
+        "DirectedCheckResAGNN", "CheckpointedPyramid", "InteractionGNN", "MultiInteractionGNN", "InteractionMultistepGNN",
+        "CheckpointedInteractionMultistepGNN", "InteractionGNNWithPyG", "InteractionGNN2", "InteractionGNN2WithPyG",
+        "RecurrentInteractionGNN", "RecurrentInteractionGNN2", "ChainedInteractionGNN2",
+    ),
+}
+"""Classes of the table by stage: what names one of another stage is of another network, however its keys fit."""
 T = TypeVar("T", int, float, str)
 PREFIXES = ("hit_", "x_", "edge_", "node_")
 """What code bases put before the names of features; they are the same features."""
@@ -72,3 +83,20 @@ def names_class(checkpoint: Checkpoint, *classes: str) -> bool | None:
     """Return whether the file says that it is one of these classes, None if it says no class."""
     name = checkpoint.class_name or model_name(checkpoint.hyper_parameters)
     return name in classes if name else None
+
+
+def check_stage(checkpoint: Checkpoint, stage: str) -> None:
+    """Raise Mismatch if the file or its hyper-parameters name a class of another stage: they are those of another network."""
+    name = checkpoint.class_name or model_name(checkpoint.hyper_parameters)
+    other = [known for known, classes in CLASSES.items() if name in classes]
+    if other and stage not in other:
+        raise Mismatch(f"the file or its hyper-parameters name {name}, which is of stage {other[0]}: they are another network's")
+
+
+def score_cut(checkpoint: Checkpoint, *names: str) -> tuple[float | None, tuple[str, ...]]:
+    """Return the cut of the first of these hyper-parameters that is there, and a sentence if it is left aside."""
+    for name in names:
+        cut = optional(checkpoint, name, float)
+        if cut is not None:
+            return (cut, ()) if 0.0 < cut < 1.0 else (None, (f"{name} {cut:g} is no score between 0 and 1, and is left aside.",))
+    return None, ()

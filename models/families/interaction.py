@@ -8,10 +8,11 @@ from functools import partial
 from itertools import product
 
 from trkx.models.checkpoints.checkpoint import Checkpoint
-from trkx.models.families.hyper import flag, needed, optional
+from trkx.models.families.hyper import check_stage, flag, needed, optional, score_cut
 from trkx.models.families.interaction_layouts import INNER, LAYOUTS, PARTS, Layout
 from trkx.models.families.layouts import Part, Style, Wanted, read_part, sizes_of
 from trkx.models.families.reading import Absent, Facts, Family, Mismatch, Reading
+from trkx.models.families.sequentials import check_modules
 from trkx.spec import Aggregation, MessagePassingSpec
 
 OWN = ("spatial_channels", "cell_channels", "in_channels")
@@ -67,6 +68,7 @@ def _refuse_others(checkpoint: Checkpoint, layout: Layout, names: Mapping[str, S
     odd = [key for key in checkpoint.shapes if not key.startswith(known)]
     if odd:
         raise Mismatch(f"unexpected weights that may change what it computes: {', '.join(odd[:4])}{' …' if len(odd) > 4 else ''}")
+    check_stage(checkpoint, "gnn")
     held = checkpoint.hyper_parameters
     acorn = [name for name in ACORN if name in held]
     if acorn:
@@ -140,6 +142,9 @@ def _parts(
         found[part] = [read_part(checkpoint, name, style, said) for name in names[part]]
         if any(other.chain != found[part][0].chain for other in found[part]):
             raise Mismatch(f"the networks of '{part}s' are not alike")
+    for part, read_parts in found.items():
+        for name, one in zip(names[part], read_parts, strict=True):
+            check_modules(checkpoint, name, one.chain)
     return found
 
 
@@ -191,8 +196,9 @@ def _reading(
     )
     held = checkpoint.hyper_parameters
     directed = flag(checkpoint, "directed")
-    facts = Facts(cut=optional(checkpoint, "edge_cut", float), undirected=not directed if layout.doubles else None)
-    assumed = list(layout.assumed)
+    cut, left_aside = score_cut(checkpoint, "edge_cut")
+    facts = Facts(cut=cut, undirected=not directed if layout.doubles else None)
+    assumed = [*layout.assumed, *left_aside]
     if layout.doubles and directed is None:
         assumed.append("Edges were given to it in both directions, as the code base does unless 'directed' says otherwise.")
     if held.get("cell_channels"):

@@ -21,12 +21,13 @@ FAMILIES: tuple[Family, ...] = (
 HYPER = "Give hyper-parameters as hparams.yaml beside it, or --gnn-hparams FILE and the like (`trkx inspect`: --hparams)."
 
 
-def family_of(name: str) -> Family:
-    """Return a row of the table; CheckpointError lists the known ones."""
-    for family in FAMILIES:
+def family_of(name: str, stage: str | None = None) -> Family:
+    """Return a row of the table; CheckpointError lists the known ones, those of a stage if it is given."""
+    rows = [family for family in FAMILIES if stage in (None, family.stage)]
+    for family in rows:
         if family.name == name:
             return family
-    raise CheckpointError(unknown_name("family", name, [family.name for family in FAMILIES]))
+    raise CheckpointError(unknown_name(f"family of {stage} networks" if stage else "family", name, [row.name for row in rows]))
 
 
 def recognise(checkpoint: Checkpoint, stage: str | None = None, family: str | None = None) -> Reading:
@@ -41,7 +42,7 @@ def recognise(checkpoint: Checkpoint, stage: str | None = None, family: str | No
         CheckpointError: no family fits, or several do and nothing in the file tells them apart; the message lists them, what
             they compute differently, and the option that chooses.
     """
-    rows = [family_of(family)] if family else [row for row in FAMILIES if stage in (None, row.stage)]
+    rows = [family_of(family, stage)] if family else [row for row in FAMILIES if stage in (None, row.stage)]
     found: list[Reading] = []
     reasons: dict[str, Mismatch] = {}
     for row in rows:
@@ -73,7 +74,24 @@ def _none_fits(
     if silent:
         lines.append(HYPER)
     what = family or (f"{stage} network" if stage else "network")
+    elsewhere = [] if family or stage is None else _other_stages(checkpoint, stage)
+    if elsewhere:
+        return f"{checkpoint.path}: no {what}, but {' or '.join(elsewhere)}. Give it with that option."
     return f"{checkpoint.path}: no {what} that trkx knows. It holds {_summary(checkpoint)}; not, because:\n" + "\n".join(lines)
+
+
+def _other_stages(checkpoint: Checkpoint, stage: str) -> list[str]:
+    """Return what a checkpoint is for other stages than the one that it was given for."""
+    found: dict[str, str] = {}
+    for row in FAMILIES:
+        if row.stage == stage:
+            continue
+        try:
+            for reading in row.read(checkpoint):
+                found.setdefault(reading.stage, f"a {reading.stage} ({reading.family}): --{reading.stage}")
+        except Mismatch:
+            continue
+    return list(found.values())
 
 
 def _different(found: Sequence[Reading]) -> list[Reading]:

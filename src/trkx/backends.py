@@ -82,7 +82,7 @@ BACKENDS: tuple[Backend, ...] = (
         "simulate",
         "Pythia 8 collisions through ACTS Fatras in the generic detector",
     ),
-    Backend("export", "onnx", (_TORCH, _ONNX, _ONNXSCRIPT, _ORT), "all", "writes and checks ONNX files"),
+    Backend("export", "onnx", (_TORCH, _ONNX, _ONNXSCRIPT, _ORT), "export,cpu", "writes and checks ONNX files"),
     Backend("export", "onnxsim", (_ONNX, _ONNXSIM), "export", "simplifies ONNX files"),
     Backend("export", "torchscript", (_TORCH,), "export", "writes and checks TorchScript files"),
     Backend(

@@ -22,10 +22,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("trkx.export.commands.export", "Turn checkpoints into one verified bundle."),
     "lint": ("trkx.export.commands.lint", "Say what is wrong with a model file, ours or not."),
     "repair": ("trkx.export.commands.repair", "Rewrite what is provably wrong in an ONNX file."),
-    "validate": ("trkx.export.commands.validate", "Run a bundle on every engine, against float64."),
+    "validate": ("trkx.export.commands.validate", "Run a bundle or a model file on every engine, against float64."),
     "run": ("trkx.runtime.commands.run", "Turn the hits of events into tracks."),
     "evaluate": ("trkx.runtime.commands.evaluate", "Compare tracks with the truth."),
-    "inspect": ("trkx.export.commands.inspect", "Say what a bundle or a model file is."),
+    "inspect": ("trkx.export.commands.inspect", "Say what a bundle, a model file or a checkpoint is."),
     "doctor": ("trkx.runtime.commands.doctor", "List every backend: there or not, and how to get it."),
 }
 """Name of a command to the module that holds its function `command`, and one line of help."""

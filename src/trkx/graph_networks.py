@@ -65,6 +65,7 @@ class AttentionSpec:
             at it, or the sum of both ("both").
         aggregations: how a hit gathers, one block each, in this order.
         residual: the old state is added to the new one.
+        undirected: edges run in both directions, and the logit of an edge is the mean of its two.
         features: as in ChainEmbeddingSpec.
 
     Source: Ju et al., arXiv:2103.06995; the code bases of Exa.TrkX.
@@ -78,6 +79,7 @@ class AttentionSpec:
     node_inputs: tuple[NodeBlock, ...] = ("both", "node")
     aggregations: tuple[Aggregation, ...] = ("sum",)
     residual: bool = True
+    undirected: bool = False
     features: tuple[FeatureSpec, ...] | None = None
     family: Literal["attention"] = "attention"
 
@@ -187,7 +189,7 @@ class MessagePassingSpec:
         """One line for people."""
         gathered = "+".join(self.aggregations)
         return (f"{self.iterations} iterations, nodes {layers_of(self.node_network)}, edges {layers_of(self.edge_network)}, "
-                f"{gathered} over {', '.join(item for item in self.node_inputs if item != 'node')}")
+                f"{gathered} over {', '.join(item for item in self.node_inputs if not item.startswith('node'))}")
 
 
 def _check_blocks(blocks: tuple[NodeBlock, ...], aggregations: tuple[Aggregation, ...]) -> None:

@@ -101,7 +101,7 @@ OTHERS: list[tuple[str, Callable[[], bytes], tuple[str, ...]]] = [
     ("text", lambda: "# Modèle\n".encode(), ("text",)),
     ("long text", lambda: "é".encode() * 10_000, ("text",)),
     ("json", lambda: json.dumps({"irVersion": 8}).encode(), ("text",)),
-    ("state dict", checkpoint, ("torch.save", "export-models")),
+    ("state dict", checkpoint, ("torch.save", "trkx inspect FILE", "export-models --gnn FILE")),
     ("old state dict", lambda: pickle.dumps({"weight": 1}, protocol=2), ("pickled checkpoint", "export-models")),
     ("pickle", lambda: pickle.dumps([1, 2]), ("pickled checkpoint",)),
     ("safetensors", lambda: bytes(save({"w": np.zeros(3, np.float32)})), ("safetensors", "export-models")),

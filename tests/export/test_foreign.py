@@ -256,7 +256,7 @@ def test_a_pipeline_file_may_say_the_rest(made: dict, tmp_path: Path) -> None:
 
 
 def test_a_file_of_the_wrong_stage_is_refused(made: dict) -> None:
-    with pytest.raises(CheckpointError, match="no gnn network that trkx knows"):
+    with pytest.raises(CheckpointError, match=r"no gnn network, but a filter \(vanilla-filter\): --filter"):
         assembled({"gnn": made["filter"][0]}, Given(features={"": features_from(RPZ)}))
 
 
@@ -342,4 +342,5 @@ def test_a_sample_of_other_scales_is_noticed(golden: Path, published: Path) -> N
     source = open_source(None, files={"gnn": golden / "lrt" / "ckpt" / "last.ckpt"}, given=LRT)
     with pytest.warns(TrkxWarning, match=r"z / 1000.*z / 400"):
         ranged, event = with_sample(source, Path(sample))
-    assert ranged == source and event is None  # nothing of it is taken over
+    assert ranged.spec == source.spec and event is None  # nothing of it is taken over
+    assert "contradicted by the sample" in ranged.notes[-1]  # and the card says so

@@ -37,9 +37,14 @@ def here(tmp_path, monkeypatch):
 
 def test_exit_codes(here):
     right, wrong = here / "models" / "right.onnx", here / "models" / "wrong one.onnx"
-    assert lint(right).exit_code == 0  # a warning: it carries no specification
-    assert lint(right, "--strict").exit_code == 1
-    assert lint(right, "--strict", "--ignore", "spec-metadata").exit_code == 0
+    assert lint(right).exit_code == lint(right, "--strict").exit_code == 0  # a note: a file of others carries no specification
+    ours = write(here / "ours.onnx")
+    model = onnx.load(ours)
+    onnx.helper.set_model_props(model, {"pkg.trkx.stage": "gnn"})
+    onnx.save(model, ours)
+    assert lint(ours).exit_code == 0  # a warning
+    assert lint(ours, "--strict").exit_code == 1
+    assert lint(ours, "--strict", "--ignore", "spec-metadata").exit_code == 0
     assert lint(wrong).exit_code == lint(right, wrong).exit_code == lint(here / "models").exit_code == 1
     assert lint(wrong, "--ignore", "TRKX001").exit_code == 0
     assert lint(here / "missing.onnx").exit_code == 1
@@ -61,7 +66,7 @@ def test_text_names_file_rule_places_and_fix(here):
     assert "models/right.onnx  ONNX for ort-cpu" in output and "models/wrong one.onnx" in output
     assert "TRKX001 scatter-overwrites, 2 places" in output
     assert "ScatterND that makes 's' has no reduction" in output and "also u" in output and "fix: `trkx repair`" in output
-    assert "2 files: 2 errors, 2 warnings" in output.splitlines()[-1]
+    assert "2 files: 2 errors, 2 notes" in output.splitlines()[-1]
 
 
 def test_text_fits_eighty_columns(here):
@@ -92,11 +97,11 @@ def test_json_has_every_place(here):
     result = lint("models", "--json", "-")
     assert result.exit_code == 1
     content = json.loads(result.stdout)
-    assert content["counts"] == {"error": 2, "warning": 2, "note": 0} and content["trkx"] == __version__
+    assert content["counts"] == {"error": 2, "warning": 0, "note": 2} and content["trkx"] == __version__
     wrong = next(file for file in content["files"] if "wrong" in file["file"])
     assert wrong["kind"] == "onnx" and wrong["target"] == "ort-cpu"
     found = [(item["rule"], item["where"], item["severity"]) for item in wrong["findings"]]
-    assert found == [("TRKX001", "s", "error"), ("TRKX001", "u", "error"), ("TRKX020", "pkg.trkx.spec", "warning")]
+    assert found == [("TRKX001", "s", "error"), ("TRKX001", "u", "error"), ("TRKX020", "pkg.trkx.spec", "note")]
     assert lint("models", "--json", "found.json").stdout and json.loads((here / "found.json").read_text()) == content
 
 

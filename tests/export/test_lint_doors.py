@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 import pytest
 from onnx import helper, numpy_helper
-from support.onnx_models import EDGES, LOGITS, PAIRS, X, model_of, said
+from support.onnx_models import EDGES, LOGITS, PAIRS, X, model_of, said, subject_of
 from support.tiny import TinyExport, tiny_spec
 
 from trkx.bundle import STAGES
@@ -80,6 +80,8 @@ def test_a_target_with_names_of_its_own_wants_those(tiny_export: TinyExport) -> 
     model = onnx.load(tiny_export.folder / "gnn.onnx")
     found = said(door_names.RULE, model, "exatrkx-2021", stage="gnn")
     assert len(found) == 3 and "the contract has 'g_nodes'" in str(found[0])
+    fixes = [remark.fix for remark in door_names.RULE.check(subject_of(model, "exatrkx-2021", stage="gnn"))]
+    assert all('input_names=["g_nodes", "g_edges"] and output_names=["gnn_edge_score"]' in fix for fix in fixes)
     name_doors(model, "gnn", "exatrkx-2021")
     assert said(door_names.RULE, model, "exatrkx-2021", stage="gnn") == []
     assert len(said(door_names.RULE, model, "triton", stage="gnn")) == 3
@@ -362,9 +364,21 @@ def test_weights_inside_are_passed() -> None:
 # --- 020 metadata
 
 
-def test_a_file_that_does_not_say_what_it_is_is_a_risk_alone_and_an_error_in_a_bundle() -> None:
+@pytest.mark.parametrize(
+    ("held", "severity"),
+    [({}, "note"), ({"author": "x", "pkg.trkx.repaired": "[]"}, "note"), ({"pkg.trkx.stage": "gnn"}, "warning")],
+    ids=["of others", "of others, repaired", "ours"],
+)
+def test_a_file_that_does_not_say_what_it_is_is_a_risk_alone_if_it_is_ours(held: dict[str, str], severity: str) -> None:
+    model = model_of()
+    helper.set_model_props(model, held)
+    (remark,) = spec_metadata.RULE.check(subject_of(model))
+    assert (remark.severity, "pkg.trkx.spec" in remark.message) == (severity, True)
+    assert ("must travel beside it" in remark.fix) == (severity == "note")
+
+
+def test_a_file_that_does_not_say_what_it_is_is_an_error_in_a_bundle() -> None:
     expected = onnx_metadata(tiny_spec(), "gnn")
-    assert said(spec_metadata.RULE, model_of())[0].startswith("warning: expected metadata pkg.trkx.spec, found none")
     assert said(spec_metadata.RULE, model_of(), expected=expected)[0].startswith("error")
 
 

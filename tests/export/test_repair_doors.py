@@ -162,6 +162,44 @@ def test_names_and_order_of_the_contract(rng: np.random.Generator) -> None:
     assert np.abs(_run(result.model, x, edges) - true_logits(network(), x, edges)).max() < 1e-5
 
 
+OF_2021 = {"x": "g_nodes", "edge_index": "g_edges", "output": "gnn_edge_score"}
+
+
+@pytest.mark.parametrize(
+    ("names", "stage", "wanted"),
+    [
+        (OF_2021, "", list(OF_2021.values())),
+        ({}, "", list(OF_2021.values())),
+        ({"x": "f_nodes", "edge_index": "f_edges", "output": "f_edge_score"}, "", ["f_nodes", "f_edges", "f_edge_score"]),
+        ({"x": "g_edges", "edge_index": "g_nodes"}, "", list(OF_2021.values())),
+        (OF_2021, "filter", ["f_nodes", "f_edges", "f_edge_score"]),
+    ],
+    ids=["its own", "the contract's", "a filter's", "exchanged", "another stage"],
+)
+def test_names_are_those_of_the_target(names: dict[str, str], stage: str, wanted: list[str], rng: np.random.Generator) -> None:
+    result = _repaired(_renamed(network(ADDED), names), "exatrkx-2021", stage=stage)
+    assert result.model is not None, result.problems
+    assert [value.name for value in (*result.model.graph.input, *result.model.graph.output)] == wanted
+    kept = [names.get(role, role) for role in OF_2021] == wanted
+    assert _rules(result) == {"TRKX001"} | (set() if kept else {"TRKX016"})
+    options = onnxruntime.InferenceSession(result.model.SerializeToString(), providers=["CPUExecutionProvider"])
+    x, edges = _graph(rng)
+    (found,) = options.run(None, dict(zip(wanted, (x, edges), strict=False)))
+    assert np.abs(found - true_logits(network(), x, edges)).max() < 1e-5
+
+
+def test_advice_names_what_the_target_wants() -> None:
+    text = """
+        <ir_version: 8, opset_import: ["" : 18]>
+        n (float[num_hits, 3] a, float[num_hits, 3] b, int64[2, num_edges] g_edges) => (float[num_edges, 3] output) {
+            s = Add (a, b)  zero = Constant <value = int64 {0}> ()  i = Gather (g_edges, zero)  output = Gather (s, i)
+        }
+    """
+    result = _repaired(onnx.parser.parse_model(text), "exatrkx-2021")
+    assert result.model is None
+    assert any('input_names=["g_nodes", "g_edges"] and output_names=["gnn_edge_score"]' in text for text in result.problems)
+
+
 def test_names_are_kept_if_asked() -> None:
     model = _renamed(network(ADDED), {"x": "nodes", "edge_index": "pairs", "output": "score"})
     result = _repaired(model, keep_names=True)

@@ -12,6 +12,7 @@ from support.scatter_models import ADDED, BY_ROWS, PLAIN, SUMMED, asked, network
 
 from trkx.export.onnx_graph import SCATTERS, reduction_of
 from trkx.export.repair.repair import REPAIRED_KEY, Repaired, repaired
+from trkx.export.validation.report import overwrote
 
 SOME = ("star", "path", "duplicate edges", "one edge", "zero edges", "more edges than hits")
 ND_ADDED = "s = ScatterND (zeros, rows, m)  a = Add (zeros, s)"
@@ -156,9 +157,15 @@ def test_mask_that_is_met_twice_is_kept_and_said() -> None:
     mask = COUNTED[: COUNTED.index("nought")] + "a = Mul (total, column)"
     result = _repaired(network(f"{ADDED.replace('a =', 'total =')}  {mask}"))
     assert result.model is not None, result.problems
-    (row,) = [row for row in result.rows if row.case == "what 'count' is"]
-    assert row.status == "not checked" and "two updates met" in row.detail
+    (row,) = [row for row in result.rows if row.case == "what overwrites"]
+    assert row.status == "not checked" and "'count' overwrites, and two updates met" in row.detail
     assert not [row for row in _repaired(network(ADDED)).rows if "two updates met" in row.detail]
+
+
+def test_many_that_overwrite_are_one_row() -> None:
+    seven = overwrote({f"s{number}" for number in range(7)})
+    assert seven.startswith("7 scatters overwrite ('s0', 's1', 's2', 's3', 's4', …), and")
+    assert overwrote(["a", "b"]).startswith("2 scatters overwrite ('a', 'b'), and")
 
 
 @pytest.mark.parametrize("aggregation", [PLAIN, RESIDUAL], ids=["plain", "residual"])

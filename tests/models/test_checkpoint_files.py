@@ -447,12 +447,14 @@ def test_hyper_parameters_beside_a_checkpoint(tmp_path: Path) -> None:
     path = saved({"state_dict": {"w": torch.ones(1)}, "hyper_parameters": {"hidden": 4, "a": 1, "b": [1]}}, folder / "last.ckpt")
     assert open_checkpoint(path).hyper_parameters == {"hidden": 4, "a": 1, "b": [1]}
     (folder.parent / "hparams.yaml").write_text("hidden: 8\na: 1\nc: 2\n")
-    found = open_checkpoint(path)
-    assert found.hyper_parameters == {"hidden": 4, "a": 1, "b": [1], "c": 2}  # a file that lies there may be of another training
-    assert found.notes == ("hparams.yaml near the checkpoint says something else than the checkpoint, which counts, for: hidden",)
-    assert found.hyper_source.startswith("in the checkpoint and in ") and found.hyper_source.endswith("hparams.yaml")
+    assert open_checkpoint(path).hyper_parameters == {"hidden": 4, "a": 1, "b": [1]}  # the file may be that of another training
+    bare = saved({"w": torch.ones(1)}, folder / "bare.pt")
+    found = open_checkpoint(bare)
+    assert found.hyper_parameters == {"hidden": 8, "a": 1, "c": 2}
+    assert found.notes == ("hyper-parameters are those of hparams.yaml, which lies near it",)
+    assert found.hyper_source.startswith("in ") and found.hyper_source.endswith("hparams.yaml")
     (folder / "hparams.yaml").write_text("d: 16\n")  # nearer
-    assert open_checkpoint(path).hyper_parameters == {"hidden": 4, "a": 1, "b": [1], "d": 16}
+    assert open_checkpoint(bare).hyper_parameters == {"d": 16}
     for name, text in (("h.json", '{"hidden": 32}'), ("h.toml", "hidden = 32"), ("h.yml", "hidden: 32")):
         (tmp_path / name).write_text(text)
         found = open_checkpoint(path, tmp_path / name)
@@ -461,8 +463,6 @@ def test_hyper_parameters_beside_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such file"):
         open_checkpoint(path, tmp_path / "none.yaml")
     (folder / "hparams.yaml").write_text("hidden: |\n")
-    assert "beside it is not read" in open_checkpoint(path).notes[0]
-    bare = saved({"w": torch.ones(1)}, folder / "bare.pt")
     with pytest.raises(CheckpointError, match="line 1"):
         open_checkpoint(bare)
     (folder / "hparams.yaml").write_text("")
@@ -516,3 +516,23 @@ def test_published_hyper_parameters(golden: Path) -> None:
     assert embedding["override"] == "{'callbacks': ['EmbeddingBuilder']}"
     assert (values["Filter"]["lr"], values["Filter"]["filter_cut"], values["Filter"]["layernorm"]) == (1e-6, 0.05, True)
     assert values["GNN"]["callbacks"] is None
+
+
+def test_torchscript_of_classes_defined_in_main(tmp_path: Path) -> None:
+    script = """
+import sys, torch
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.network = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
+    def forward(self, x):
+        return self.network(x)
+torch.jit.trace(Net(), torch.ones(2, 3)).save(sys.argv[1])
+"""
+    source = tmp_path / "script.py"
+    source.write_text(script)
+    path = tmp_path / "main.pt"
+    subprocess.run([sys.executable, "-W", "ignore", str(source), str(path)], check=True, timeout=120)
+    found = open_checkpoint(path)
+    assert (found.kind, found.class_name, found.modules["network.1"]) == ("torchscript", "Net", "Tanh")
+    assert list(found.shapes) == [f"network.{place}.{end}" for place in (0, 2) for end in ("weight", "bias")]

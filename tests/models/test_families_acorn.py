@@ -339,3 +339,32 @@ def test_modules_of_a_torchscript_file_decide_between_norms() -> None:
         assert reading.family == family
     with pytest.raises(CheckpointError, match="'node_encoder' is Linear, LayerNorm, ReLU, Linear, Tanh in the file"):
         recognise(scripted(InteractionGNN(hp), "InteractionGNN", hp, **{"node_encoder.2": "ReLU"}), "gnn")
+
+
+@pytest.mark.parametrize(("twin", "hp"), [(InteractionGNN2, SECOND), (InteractionGNN2WithPyG, SECOND | PYG2)])
+def test_undirected_is_not_read_by_the_second_network(twin: Twin, hp: Hyper) -> None:
+    reading, _ = built(made(twin, hp | {"undirected": True})[1], "gnn")
+    assert isinstance(reading.spec, MessagePassingSpec)
+    assert (reading.facts.undirected, reading.spec.undirected) == (None, False)
+
+
+def test_undirected_is_not_read_by_torchscript_forms() -> None:
+    given = {"n_graph_iters": 2, "hidden_activation": "SiLU", "undirected": True}
+    network = InteractionGNN(FIRST | {"output_activation": "Tanh"})
+    reading, _ = built(scripted(network, "RecurrentInteractionGNN", given), "gnn")
+    assert reading.facts.undirected is None
+
+
+@pytest.mark.parametrize(("twin", "hp"), [(InteractionGNN, FIRST), (InteractionGNN2, SECOND)])
+@pytest.mark.parametrize("name", ["edge_cut", "score_cut"])
+@pytest.mark.parametrize("cut", [0, 1, 1.5, -1.0])
+def test_a_cut_that_is_no_score_is_left_aside(twin: Twin, hp: Hyper, name: str, cut: float) -> None:
+    reading, _ = built(made(twin, hp | {"edge_cut": None, name: cut})[1], "gnn")
+    assert reading.facts.cut is None
+    assert f"{name} {cut:g} is no score between 0 and 1, and is left aside." in reading.assumed
+
+
+def test_summary_lists_what_is_gathered() -> None:
+    spec = built(made(InteractionGNN2, SECOND)[1], "gnn")[0].spec
+    assert isinstance(spec, MessagePassingSpec) and "node_first" in spec.node_inputs
+    assert spec.summary.endswith("sum over incoming, outgoing")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 import torch
-from support.foreign import assert_agrees, assert_exports_agree, built, checkpoint_of, graphs, random_weights
+from support.foreign import assert_agrees, assert_exports_agree, built, checkpoint_of, columns, graphs, random_weights
 from torch import Tensor, nn
 
 from trkx.errors import CheckpointError
 from trkx.models.checkpoints.checkpoint import Checkpoint
-from trkx.models.families.attention import ATTENTION_FAMILIES
+from trkx.models.families.attention import ATTENTION_FAMILIES, KNOWN
+from trkx.models.families.building import network_of
+from trkx.models.families.hyper import CLASSES
 from trkx.models.families.table import recognise
 from trkx.spec import AttentionSpec
 
@@ -299,6 +301,7 @@ def runnable(hyper: Hyper, kind: str) -> dict[str, tuple[Tensor, Tensor]]:
 
 def test_every_row_has_a_case() -> None:
     assert {case.family for case in CASES.values()} == {family.name for family in ATTENTION_FAMILIES}
+    assert set(CLASSES["gnn"]) >= KNOWN
 
 
 @pytest.mark.parametrize(("name", "kind"), [(name, kind) for name, case in CASES.items() for kind in case.kinds])
@@ -408,10 +411,10 @@ def test_first_version_of_vanilla_check_is_read_by_its_shapes() -> None:
 def test_activation_that_a_class_does_not_hand_on_is_said() -> None:
     case = CASES["resagnn"]
     reading = recognise(opened(case, case.hyper())[1], "gnn")
-    assert reading.assumed == ("Hidden layers of input_network are ReLU, as in ResAGNN of TrackML_Example and the LRT chain of "
-                               "ctd2022, not Tanh.",)
-    assert recognise(opened(case, case.hyper(hidden_activation="ReLU"))[1], "gnn").assumed == ()
-    assert recognise(opened(CASES["checkpointed"], CASES["checkpointed"].hyper())[1], "gnn").assumed == ()
+    words = "Hidden layers of input_network are ReLU, as in ResAGNN of TrackML_Example and the LRT chain of ctd2022, not Tanh."
+    assert words in reading.assumed
+    for same in ((case, case.hyper(hidden_activation="ReLU")), (CASES["checkpointed"], CASES["checkpointed"].hyper())):
+        assert not any("are ReLU" in line for line in recognise(opened(*same)[1], "gnn").assumed)
 
 
 def test_facts_of_the_pipeline() -> None:
@@ -420,6 +423,41 @@ def test_facts_of_the_pipeline() -> None:
     assert (facts.cut, facts.undirected) == (0.7, False)
     facts = recognise(opened(case, case.hyper())[1], "gnn").facts
     assert (facts.cut, facts.undirected) == (None, None)
+    for cut in (0, 1, 1.0, -2.0, 3.5, float("nan")):
+        reading = recognise(opened(case, case.hyper(edge_cut=cut))[1], "gnn")
+        assert reading.facts.cut is None
+        assert f"edge_cut {cut:g} is no score between 0 and 1, and is left aside." in reading.assumed
+
+
+@pytest.mark.parametrize("name", list(CASES))
+@pytest.mark.parametrize("directed", [None, False, True])
+def test_only_messages_of_one_direction_need_both_edges(name: str, directed: bool | None) -> None:
+    case = CASES[name]
+    reading = recognise(opened(case, case.hyper(**({} if directed is None else {"directed": directed})))[1], "gnn", case.family)
+    one_way = case.twin is OneWay
+    assert reading.facts.undirected is (False if directed else True if one_way else None)
+    once = any("given once" in line for line in reading.assumed)
+    assert once == (not directed and not one_way and case.family != "resagnn-in-out")
+    assert any("in both directions, as" in line for line in reading.assumed) == (one_way and directed is None)
+
+
+@pytest.mark.parametrize("name", ["check sum_max", "pyramid", "resagnn"])
+def test_undirected_runs_edges_as_the_training_base_gave_them(name: str) -> None:
+    case = CASES[name]
+    twin, checkpoint = opened(case, case.hyper())
+    reading = recognise(checkpoint, "gnn", case.family)
+    assert isinstance(reading.spec, AttentionSpec) and not reading.spec.undirected
+    network = network_of(replace(reading, spec=replace(reading.spec, undirected=True)), checkpoint, columns(INPUTS))
+
+    def mean(x: Tensor, edges: Tensor) -> Tensor:
+        logits: Tensor = twin(x, torch.cat([edges, edges.flip(0)], dim=1)).reshape(2, -1).mean(dim=0)
+        return logits
+
+    assert_agrees(mean, network, graphs(INPUTS))
+    if name == "pyramid":
+        assert_exports_agree("gnn", mean, network, graphs(INPUTS))
+    with pytest.raises(AssertionError):
+        assert_agrees(twin, network, graphs(INPUTS), 1e-3)
 
 
 BAD = {

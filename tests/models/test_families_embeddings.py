@@ -89,7 +89,7 @@ def hits() -> dict[str, tuple[torch.Tensor]]:
     return {name: (x,) for name, (x, _) in graphs(F).items()} | {"no hits": (torch.empty(0, F),)}
 
 
-def made(name: str, **changes: Any) -> tuple[nn.Module, Checkpoint, str]:
+def made(name: str, /, **changes: Any) -> tuple[nn.Module, Checkpoint, str]:
     kind, arguments, hyper_parameters, family = CASES[name]
     torch.manual_seed(0)
     twin = random_weights(kind(**arguments))
@@ -226,3 +226,23 @@ def test_says_what_was_taken_for_granted() -> None:
     assumed = " ".join(built(made("new", r_val=0.2, knn_test=50)[1], "embedding")[0].assumed)
     for part in ("3 columns", "r, phi, z", "The radius is r_val, 0.2", "knn_test 50 counts the hit itself"):
         assert part in assumed
+
+
+@pytest.mark.parametrize("name", ["new", "new, of unit length", "acorn"])
+@pytest.mark.parametrize(("path", "kind"), [("network.2", "ReLU"), ("network.1", "BatchNorm1d"), ("network.99", "Tanh")])
+def test_torchscript_that_contradicts_its_hyper_parameters_is_refused(name: str, path: str, kind: str) -> None:
+    twin, checkpoint, family = made(name)
+    modules = {place: type(module).__name__ for place, module in twin.named_modules() if place}
+    said = checkpoint.hyper_parameters
+    assert built(checkpoint_of(twin.state_dict(), said, kind="torchscript", modules=modules), "embedding")[0].family == family
+    with pytest.raises(CheckpointError, match=f"'network' is Linear, .*{kind}.* in the file, expected"):
+        built(checkpoint_of(twin.state_dict(), said, kind="torchscript", modules=modules | {path: kind}), "embedding")
+
+
+@pytest.mark.parametrize("name", ["old", "new", "acorn"])
+@pytest.mark.parametrize("other", [{"name": "ResAGNN", "model": None}, {"name": None, "model": "Filter"}])
+def test_hyper_parameters_of_another_stage_are_not_taken(name: str, other: dict[str, Any]) -> None:
+    _, checkpoint, family = made(name, **other)
+    with pytest.raises(CheckpointError, match=r"name (ResAGNN|Filter), which is of stage (gnn|filter)"):
+        built(checkpoint, "embedding", family)
+    assert built(made(name, name="MyEmbedding", model=None)[1], "embedding", family)[0].family == family

@@ -336,3 +336,35 @@ def test_facts(name: str) -> None:
     base, changes, expected = FACTS[name]
     facts = built(made(base, **changes)[1], "filter")[0].facts
     assert (facts.features, facts.scales, facts.cut) == expected
+
+
+def test_acorn_without_a_class_name_is_no_pyramid() -> None:
+    twin, checkpoint, _ = made("acorn, LN", model=None, batchnorm=None)
+    reading, network = built(checkpoint, "filter")
+    assert reading.family == "acorn-filter"
+    assert_agrees(twin.double(), network, graphs(F))
+    with pytest.raises(CheckpointError, match="'node_features' is acorn's"):
+        built(checkpoint, "filter", "pyramid-filter-net")
+
+
+@pytest.mark.parametrize("name", ["vanilla, LN", "pyramid, LN", "net, LN", "acorn, LN"])
+@pytest.mark.parametrize("other", [{"name": "ResAGNN", "model": None}, {"name": None, "model": "MetricLearning"}])
+def test_hyper_parameters_of_another_stage_are_not_taken(name: str, other: dict[str, Any]) -> None:
+    _, checkpoint, family = made(name, **other)
+    with pytest.raises(CheckpointError, match=r"name (ResAGNN|MetricLearning), which is of stage (gnn|embedding)"):
+        built(checkpoint, "filter", family)
+    assert built(made(name, name="MyFilter", model=None)[1], "filter", family)[0].family == family
+
+
+@pytest.mark.parametrize(("name", "changes", "path", "kind"), [
+    ("acorn, LN", {"hidden_activation": "ReLU"}, "net.2", "SiLU"), ("net, LN", {"hidden_activation": "ReLU"}, "net.2", "GELU"),
+    ("gnn4itk, BN", {"hidden_activation": "Tanh"}, "net.2", "SiLU"), ("acorn, LN", {}, f"net.{3 * LAYERS + 1}", "Sigmoid"),
+])
+def test_torchscript_that_contradicts_its_hyper_parameters_is_refused(
+    name: str, changes: dict[str, Any], path: str, kind: str
+) -> None:
+    twin, checkpoint, family = made(name, **changes)
+    modules = {place: type(module).__name__ for place, module in twin.named_modules() if place} | {path: kind}
+    shown = checkpoint_of(twin.state_dict(), checkpoint.hyper_parameters, kind="torchscript", modules=modules)
+    with pytest.raises(CheckpointError, match=f"'net' is Linear, .*{kind}.* in the file, expected"):
+        built(shown, "filter", family)

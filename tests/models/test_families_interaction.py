@@ -431,3 +431,31 @@ def test_other_networks_are_no_interaction_network() -> None:
     for family in INTERACTION_FAMILIES:
         with pytest.raises(Mismatch, match=r"no Linear|no networks"):
             family.read(checkpoint_of({"network.0.weight": torch.ones(2, 3), "network.0.bias": torch.ones(2)}, HYPER))
+
+
+@pytest.mark.parametrize("cut", [0, 1, 1.5, -3.0])
+def test_a_cut_that_is_no_score_is_left_aside(cut: float) -> None:
+    twin, hp = common()
+    reading, _ = built(checkpoint_of(twin.state_dict(), hp | {"edge_cut": cut}), "gnn")
+    assert reading.facts.cut is None
+    assert f"edge_cut {cut:g} is no score between 0 and 1, and is left aside." in reading.assumed
+
+
+def test_hyper_parameters_of_another_stage_are_not_taken() -> None:
+    twin, hp = common()
+    with pytest.raises(CheckpointError, match="name VanillaFilter, which is of stage filter"):
+        built(checkpoint_of(twin.state_dict(), hp | {"name": "VanillaFilter"}), "gnn", "interaction-common")
+
+
+@pytest.mark.parametrize(("built_as", "said"), [
+    ({"output_activation": "Tanh"}, {"output_activation": None}), ({}, {"output_activation": "Tanh"}),
+    ({"hidden_activation": "Tanh"}, {"hidden_activation": "ReLU"}),
+    ({"layernorm": False, "batchnorm": True}, {"layernorm": True, "batchnorm": False}),
+])
+def test_torchscript_that_contradicts_its_hyper_parameters_is_refused(built_as: dict[str, Any], said: dict[str, Any]) -> None:
+    twin, hp = common(**built_as)
+    modules = {path: type(module).__name__ for path, module in twin.named_modules() if path}
+    right = checkpoint_of(twin.state_dict(), hp, kind="torchscript", modules=modules)
+    assert built(right, "gnn", "interaction-common")[0].family == "interaction-common"
+    with pytest.raises(CheckpointError, match=r"is Linear, .* in the file, expected"):
+        built(checkpoint_of(twin.state_dict(), hp | said, kind="torchscript", modules=modules), "gnn", "interaction-common")

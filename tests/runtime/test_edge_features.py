@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,7 +29,8 @@ def spec_of(names: tuple[str, ...] = NAMES, features: tuple[FeatureSpec, ...] = 
         ((0.1, 0.2, 0.3, 1.0), (0.3, 0.25, 0.1, 1.5), (0.2, 0.05, -0.2, 0.5, 0.25, 0.05)),
         ((0.1, 0.95, 0.0, 0.0), (0.2, -0.95, 0.0, 0.0), (0.1, 0.1, 0.0, 0.0, 1.0, 0.15)),  # over the seam, forwards
         ((0.1, -0.95, 0.0, 0.0), (0.2, 0.95, 0.0, 0.0), (0.1, -0.1, 0.0, 0.0, -1.0, -0.15)),
-        ((0.5, 0.1, 0.0, 0.0), (0.5, 0.2, 0.0, 0.0), (0.0, 0.1, 0.0, 0.0, 0.0, 0.0)),  # same radius: no slope
+        ((0.5, 0.1, 0.0, 0.0), (0.5, 0.2, 0.0, 0.0), (0.0, 0.1, 0.0, 0.0, 100.0, 50.0)),  # same radius: the steepest slope
+        ((0.5, 0.1, 0.0, 0.0), (0.5, 0.1, 0.2, 0.0), (0.0, 0.0, 0.2, 0.0, 0.0, 0.0)),  # the same place
         ((0.5, 0.0, 0.0, 0.0), (0.5001, 0.5, 0.0, 0.0), (0.0001, 0.5, 0.0, 0.0, 100.0, 50.005)),  # clamped
     ],
 )
@@ -36,6 +38,19 @@ def test_formulas(start: tuple[float, ...], end: tuple[float, ...], expected: tu
     found = edge_features(spec_of(), np.array([start, end], np.float32), np.array([[0], [1]]))
     np.testing.assert_allclose(found[0], expected, atol=2e-5, rtol=1e-5)
     assert found.dtype == np.float32
+
+
+def test_scales_are_those_of_the_network_that_reads_them(rng: np.random.Generator) -> None:
+    """x has the scales of the first network that reads a column; the GNN was trained with others."""
+    other = tuple(FeatureSpec(name, scale) for name, scale in (("eta", 2.0), ("r", 3000.0), ("phi", 1.0), ("z", 400.0)))
+    spec = spec_of(features=other)
+    spec = replace(spec, gnn=replace(spec.gnn, features=FEATURES))
+    raw, edges = rng.uniform(-1.0, 1.0, (20, 4)) * [1000.0, 3.1, 3000.0, 3.0], rng.integers(0, 20, (2, 60))
+    own = raw / [feature.scale for feature in FEATURES]
+    held = raw[:, [3, 0, 1, 2]] / [feature.scale for feature in other]
+    wanted = edge_features(spec_of(), own.astype(np.float32), edges)
+    found = edge_features(spec, held.astype(np.float32), edges)
+    np.testing.assert_allclose(found, wanted, atol=1e-4, rtol=1e-3)
 
 
 def test_order_and_none(rng: np.random.Generator) -> None:

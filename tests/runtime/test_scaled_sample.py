@@ -41,6 +41,17 @@ def test_trained_ranges_tell_other_scales_of_any_feature(rng: np.random.Generato
     assert "width / 10 instead of width / 5" in scale_problem(rng.uniform(0, 1, (300, 1)).astype(np.float32), width)
 
 
+@pytest.mark.parametrize(("order", "word"), [([0, 2, 1], "phi"), ([1, 0, 2], "r /"), ([2, 1, 0], "r /")])
+def test_exchanged_columns_are_noticed(order: list[int], word: str, rng: np.random.Generator) -> None:
+    problem = scale_problem(sample(TRACKML, rng)[:, order], TRACKML)
+    assert word in problem and "exchanged" in problem
+
+
+@pytest.mark.parametrize("factor", [(1000.0, 1.0, 1000.0), (1.0, math.pi, 1.0)])
+def test_features_that_are_not_scaled_are_noticed(factor: tuple[float, ...], rng: np.random.Generator) -> None:
+    assert "scaled otherwise" in scale_problem((sample(TRACKML, rng) * factor).astype(np.float32), TRACKML)
+
+
 def test_too_little_to_tell_is_no_alarm(rng: np.random.Generator) -> None:
     assert scale_problem(np.zeros((5, 3), np.float32), LRT) == ""
     assert scale_problem(sample(LRT, rng)[:1], LRT) == ""

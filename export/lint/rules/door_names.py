@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trkx.export.lint.doors import doors_of
+from trkx.export.lint.doors import doors_of, names_to_export, stage_of
 from trkx.export.lint.finding import Remark, Rule, Severity, Subject
 
 
@@ -14,15 +14,16 @@ def _check(subject: Subject) -> Iterator[Remark]:
         return
     severity: Severity = "error" if subject.target.by_name else "warning"
     binds = f"{subject.target.name} binds by {'name' if subject.target.by_name else 'position'}"
-    stage = subject.stage or ("gnn" if doors.classifier else "embedding")
+    stage = stage_of(subject.stage, subject.target, doors)
+    fix = f"Export with {names_to_export(subject.target, stage)}, in this order." if subject.target.names else ""
     for role, value in doors.roles():
         called = subject.target.name_of(stage, role)
         if value.name != called:
-            yield Remark(f"input '{value.name}' stands where the contract has '{called}'; {binds}", value.name, severity)
+            yield Remark(f"input '{value.name}' stands where the contract has '{called}'; {binds}", value.name, severity, fix)
     called = subject.target.name_of(stage, "output")
     if doors.output is not None and doors.output.name != called:
         name = doors.output.name
-        yield Remark(f"output '{name}' is called '{called}' in the contract; {binds}", name, severity)
+        yield Remark(f"output '{name}' is called '{called}' in the contract; {binds}", name, severity, fix)
     order = [value.name for value in doors.inputs]
     wanted = [value.name for _, value in doors.roles()]
     if not subject.target.by_name and [name for name in order if name in wanted] != wanted:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from trkx.errors import SpecError
 from trkx.export.lint.doors import dims_of, doors_of
 from trkx.export.lint.finding import Remark, Rule, Severity, Subject
-from trkx.identity import SPEC_KEY, STAGE_KEY
+from trkx.identity import PREFIX, SPEC_KEY, STAGE_KEY
 from trkx.spec import STAGES, PipelineSpec
 
 LONGEST = 200
+_REPAIRED = PREFIX + "repaired"
+_FOREIGN = ("In a file of others this only notes what is missing: features, scales and cuts must travel beside it, as they do in "
+            "a bundle that trkx exports.")
 
 
 def _check(subject: Subject) -> Iterator[Remark]:
@@ -22,7 +25,9 @@ def _check(subject: Subject) -> Iterator[Remark]:
     held = {item.key: item.value for item in subject.model.metadata_props}
     for key in sorted({key for key in keys if keys.count(key) > 1}) if len(keys) < 1000 else ():
         yield Remark(f"metadata {_short(key)} stands there twice", key, "error")
-    if SPEC_KEY not in held:
+    if SPEC_KEY not in held and subject.expected is None and not _ours(held):
+        yield Remark(f"no metadata {SPEC_KEY}: the file does not say what it is", SPEC_KEY, "note", _FOREIGN)
+    elif SPEC_KEY not in held:
         yield Remark(f"expected metadata {SPEC_KEY}, found none: the file does not say what it is", SPEC_KEY, severity)
     else:
         spec = _spec(held[SPEC_KEY])
@@ -34,6 +39,11 @@ def _check(subject: Subject) -> Iterator[Remark]:
             found = f"'{_short(held[STAGE_KEY])}'" if STAGE_KEY in held else "none"
             yield Remark(f"expected metadata {STAGE_KEY} to be {', '.join(STAGES)}, found {found}", STAGE_KEY, severity)
     yield from _differences(subject.expected or {}, held)
+
+
+def _ours(keys: Iterable[str]) -> bool:
+    """Return whether trkx wrote of a file what it is; that it repaired it says nothing of that."""
+    return any(key.startswith(PREFIX) and key != _REPAIRED for key in keys)
 
 
 def _differences(expected: dict[str, str], held: dict[str, str]) -> Iterator[Remark]:
@@ -85,7 +95,7 @@ RULE = Rule(
         "Features, scales and cuts are not tied to a model file by anything else. With other features or scales every score is "
         "wrong, and no message says so: chains were found that dropped every edge for this."
     ),
-    affected="files that trkx has not written; files of another bundle",
+    affected="files of another bundle; files that trkx has not written, as a note",
     fix="Export the bundle again, or take the file of this bundle.",
     link="https://github.com/acts-project/acts/issues/5911",
     check=_check,
