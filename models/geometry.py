@@ -52,7 +52,8 @@ class Geometry(nn.Module):
         z = x[:, self.z_column] * self.z_scale
         eta = torch.asinh(z / torch.clamp(r, min=1e-6))
         derived = torch.stack([r, torch.cos(phi), torch.sin(phi), z, eta * 0.25], dim=1)
-        return torch.cat([derived, x[:, self.other_columns]], dim=1) if self.other_columns else derived
+        others = [x[:, column : column + 1] for column in self.other_columns]  # a list as index would bake in a device
+        return torch.cat([derived, *others], dim=1) if others else derived
 
     def pair(self, x: Tensor, source: Tensor, target: Tensor) -> Tensor:
         """Return features of each edge, [E, 11], all of order 1.
