@@ -3,7 +3,9 @@
     python benchmarks/neighbours.py --points embedding.npy --radius 0.1
     python benchmarks/neighbours.py --bundle BUNDLE --events EVENTS
 
-Prints medians, ratios and whether the pairs are the same; writes JSON with machine and versions. Asserts no time.
+Prints medians, ratios and whether the pairs are the same; how many distances the grid evaluates, the time for each and the
+rate of its arithmetic (3 operations an axis) against a float32 matrix product in the same run; writes JSON with machine and
+versions. Asserts no time. (`trkx bench neighbours` has more peers.)
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,8 @@ import scipy
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from trkx.runtime.neighbours import radius_graph
+from trkx.runtime.neighbours import pair_stream, radius_graph
+from trkx.runtime.neighbours.work import search_work
 from trkx.runtime.pipeline import Pipeline, available_cores
 
 Points = NDArray[np.float32]
@@ -58,10 +62,24 @@ def timed(function: Callable[[], Any], rounds: int) -> tuple[list[float], Any]:
     return seconds, result
 
 
+def streamed(points: Points, radius: float, threads: int) -> list[int]:
+    """Search task by task, unsorted, as the pipeline does; return the pairs of each task."""
+    stream = pair_stream(points, radius, threads=threads)
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(lambda task: stream.pairs(task).shape[1], range(stream.tasks)))
+
+
+def gemm_rate(size: int = 2048, rounds: int = 5) -> float:
+    """Return the best rate of a float32 matrix product, in Gflop/s."""
+    matrix = np.random.default_rng(0).random((size, size), np.float32)
+    seconds, _ = timed(lambda: matrix @ matrix, rounds)
+    return 2e-9 * size**3 / min(seconds)
+
+
 def compare(name: str, points: Points, radius: float, rounds: int, threads: int) -> dict[str, Any]:
     """Return what was measured on one set of points."""
     wide = points.astype(np.float64)
-    radius_graph(points[:100], radius, threads=threads)  # compile
+    radius_graph(points, radius, threads=threads)  # compile, and meet memory that the machine has not lent before
     runs: dict[str, list[float]] = {}
     tree_runs: list[float] = []
     grid_runs: list[float] = []
@@ -71,13 +89,27 @@ def compare(name: str, points: Points, radius: float, rounds: int, threads: int)
         seconds, found = timed(lambda: cKDTree(wide).query_pairs(radius, output_type="ndarray"), 1)
         tree_runs += seconds
     runs["grid"], runs["cKDTree.query_pairs"] = grid_runs, tree_runs
+    stream_runs, tasks = timed(lambda: streamed(points, radius, threads), rounds)
+    runs["grid, streamed"] = stream_runs
     count = len(points)
-    same = np.array_equal(np.sort(found.min(axis=1) * count + found.max(axis=1)), grid[0] * count + grid[1])
+    same = sum(tasks) == grid.shape[1]
+    same = same and np.array_equal(np.sort(found.min(axis=1) * count + found.max(axis=1)), grid[0] * count + grid[1])
     if count <= 20_000:
         runs["brute"], brute = timed(lambda: radius_graph(points, radius, backend="brute").pairs, 1)
         same = same and np.array_equal(brute, grid)
     median = {what: statistics.median(seconds) for what, seconds in runs.items()}
+    work = search_work(points, radius)
+    product = gemm_rate()
+    rates = {
+        what: {
+            "ns_per_distance": 1e9 * median[what] / work.distances,
+            "gflops": 3e-9 * points.shape[1] * work.distances / median[what],
+            "of_gemm": 3e-9 * points.shape[1] * work.distances / median[what] / product,
+        }
+        for what in ("grid", "grid, streamed")
+    }
     return {
+        "distances": work.distances, "gemm_gflops": product, "rates": rates,
         "name": name, "hits": count, "dim": points.shape[1], "radius": radius, "pairs": grid.shape[1], "same_pairs": bool(same),
         "seconds": runs, "median": median, "ratio": median["cKDTree.query_pairs"] / median["grid"],
     }
@@ -113,6 +145,11 @@ def main() -> None:
         times = ", ".join(f"{what} {seconds:.3f} s" for what, seconds in last["median"].items())
         verdict = "same pairs" if last["same_pairs"] else "PAIRS DIFFER"
         print(f"{name}: {last['hits']:,} hits, {last['pairs']:,} pairs, {times}; grid is {last['ratio']:.1f} x faster, {verdict}")
+        for what, rate in last["rates"].items():
+            print(
+                f"  {what}: {last['distances'] / 1e6:.1f} M distances, {rate['ns_per_distance']:.2f} ns each, "
+                f"{rate['gflops']:.1f} Gflop/s, {rate['of_gemm']:.1%} of a matrix product's {last['gemm_gflops']:.0f}"
+            )
     machine = {
         "processor": platform.processor() or platform.machine(), "cores": available_cores(), "threads": given.threads,
         "python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__, "numba": numba.__version__,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -12,9 +15,10 @@ from numpy.typing import NDArray
 
 from trkx.bundle import Bundle
 from trkx.errors import BundleError, SpecError, TrkxWarning
+from trkx.runtime.candidates import kept_edges
 from trkx.runtime.edge_features import edge_features
-from trkx.runtime.edges import canonical, oriented
-from trkx.runtime.engines import Engine, open_engine
+from trkx.runtime.edges import canonical, orientation
+from trkx.runtime.engines import EdgeFilter, Engine, StreamingEngine, open_engine
 from trkx.runtime.events.event import Event
 from trkx.runtime.features import FROM_POSITION, node_features, warn_if_out_of_range
 from trkx.runtime.labelling import connected_components, edge_contraction
@@ -36,10 +40,11 @@ def available_cores() -> int:
 
 
 class Pipeline:
-    """A bundle that is ready to run.
+    """A bundle that is ready to run; `run` may be called from any number of threads at once.
 
     spec: what the bundle says of features, graph and cuts. engine: runs the networks. neighbours, labelling: names of
-    backends. threads: worker threads of every stage. chunk: edges that the filter sees at once.
+    backends. threads: worker threads of every stage. chunk: edges that the filter sees at once, on engines that
+    don't take them as they are found.
     """
 
     def __init__(
@@ -60,12 +65,13 @@ class Pipeline:
         self.threads = _threads(threads)
         self.chunk = chunk
         self._warned: set[str] = set()
+        self._lock = threading.Lock()
 
     @classmethod
     def open(
         cls,
         bundle: Path | str,
-        engine: str = "onnxruntime",
+        engine: str = "tiled",
         neighbours: str = "grid",
         labelling: str = "union_find",
         threads: int | None = None,
@@ -74,7 +80,7 @@ class Pipeline:
 
         Args:
             bundle: the folder that `trkx export` wrote.
-            engine: "onnxruntime" (needs no torch), "torchscript" or "eager".
+            engine: "tiled" (reads the weights; the fast one), "onnxruntime", "torchscript" or "eager".
             neighbours: "grid", "kdtree" or "brute"; all give the same pairs.
             labelling: "union_find" or "scipy"; both give the same labels.
             threads: None for one per core.
@@ -111,23 +117,8 @@ class Pipeline:
             with meter.stage("embedding", hits, "hits") as count:
                 points = self.engine.embed(x) if hits else np.empty((0, self.spec.width("embedding")), np.float32)
                 count.count_out = len(points)
-            with meter.stage("graph", hits, "edges") as count:
-                graph = self.spec.needed_graph()
-                found = radius_graph(points, graph.radius, graph.k_max, self.neighbours, self.threads)
-                pairs, truncated = found.pairs, found.truncated
-                del found, points
-                if keep_graphs:
-                    graphs["graph"] = oriented(pairs, event.position, graph.direction)
-                count.count_out = pairs.shape[1]
-            if self.spec.filter is not None:
-                with meter.stage("filter", pairs.shape[1], "edges") as count:
-                    edges = canonical(self._filtered(event, x, pairs))
-                    count.count_out = edges.shape[1]
-                if keep_graphs:
-                    graphs["filter"] = edges
-            else:
-                edges = canonical(oriented(pairs, event.position, graph.direction))
-            del pairs
+            edges, truncated = self._edges(event, x, points, meter, graphs if keep_graphs else None)
+            del points
             with meter.stage("gnn", edges.shape[1], "edges") as count:
                 weight = np.empty(0, np.float64)
                 if edges.shape[1]:
@@ -171,14 +162,58 @@ class Pipeline:
         pairs = np.stack([np.arange(63), np.arange(1, 64)])
         edge_contraction(pairs, np.ones(63), 64, self.labelling)
 
-    def _filtered(self, event: Event, x: Float, pairs: Int) -> Int:
+    def _edges(self, event: Event, x: Float, points: Float, meter: Meter, graphs: dict[str, Int] | None) -> tuple[Int, int]:
+        """Return the edges that the GNN reads, by (target, source), and how many hits lost neighbours; graphs: receives edges."""
+        graph, hits = self.spec.needed_graph(), len(event)
+        orient = orientation(event.position, graph.direction)
+        judge = self.engine.edge_filter(x) if self.spec.filter and hits and isinstance(self.engine, StreamingEngine) else None
+        if judge is not None:
+            return self._streamed(orient, judge, points, meter, graphs)
+        with meter.stage("graph", hits, "edges") as count:
+            found = radius_graph(points, graph.radius, graph.k_max, self.neighbours, self.threads)
+            pairs, truncated = found.pairs, found.truncated
+            del found
+            if graphs is not None:
+                graphs["graph"] = orient(pairs)
+            count.count_out = pairs.shape[1]
+        if self.spec.filter is None:
+            return canonical(orient(pairs)), truncated
+        with meter.stage("filter", pairs.shape[1], "edges") as count:
+            edges = canonical(self._filtered(orient, x, pairs))
+            count.count_out = edges.shape[1]
+        if graphs is not None:
+            graphs["filter"] = edges
+        return edges, truncated
+
+    def _streamed(
+        self, orient: Callable[[Int], Int], judge: EdgeFilter, points: Float, meter: Meter, graphs: dict[str, Int] | None
+    ) -> tuple[Int, int]:
+        """Search and filter at once, so that candidates are never held; the two stages share the time as their threads did."""
+        from trkx.runtime.neighbours.stream import pair_stream  # Numba is loaded when it is needed
+
+        graph, cut = self.spec.needed_graph(), logit_of_cut(self.spec.needed_cut("filter"))
+        with meter.stages_at_once(("graph", "filter"), len(points), "edges") as (searched, filtered, shares):
+            stream = pair_stream(points, graph.radius, graph.k_max, self.neighbours, self.threads)
+            checked = partial(_finite, stage="filter")
+            kept = kept_edges(stream, orient, judge, checked, cut, self.threads, graphs is not None)
+            edges = canonical(kept.edges)
+            searched.count_out = filtered.count_in = kept.candidates
+            filtered.count_out = edges.shape[1]
+            shares[:] = kept.search_share, 1.0 - kept.search_share
+        if graphs is not None and kept.all_edges is not None:
+            low, high = kept.all_edges.min(axis=0), kept.all_edges.max(axis=0)
+            graphs["graph"] = np.ascontiguousarray(kept.all_edges[:, np.lexsort((high, low))])
+            graphs["filter"] = edges
+        return edges, stream.truncated
+
+    def _filtered(self, orient: Callable[[Int], Int], x: Float, pairs: Int) -> Int:
         """Return the edges, int64 [2, E'], whose filter score exceeds the cut; chunk by chunk, if the filter allows it."""
-        cut, direction = logit_of_cut(self.spec.needed_cut("filter")), self.spec.needed_graph().direction
+        cut = logit_of_cut(self.spec.needed_cut("filter"))
         kept = [np.empty((2, 0), np.int64)]
         together = self.spec.filter is not None and self.spec.filter.looks_at_all_rows  # a batch norm over the edges of the event
         chunk = max(pairs.shape[1], 1) if together else self.chunk
         for start in range(0, pairs.shape[1], chunk):
-            edges = oriented(pairs[:, start : start + chunk], event.position, direction)
+            edges = orient(pairs[:, start : start + chunk])
             logits = _finite(self.engine.filter(x, edges), "filter")
             kept.append(edges[:, logits > cut])
         return np.concatenate(kept, axis=1)
@@ -186,8 +221,9 @@ class Pipeline:
     def _check_ranges(self, event: Event, x: Float) -> None:
         """Warn of ranges that contradict the bundle, once for each folder that events come from."""
         place = str(Path(event.source.split(",")[0]).parent)
-        if place not in self._warned and warn_if_out_of_range(event, x, self.spec.features):
-            self._warned.add(place)
+        with self._lock:
+            if place not in self._warned and warn_if_out_of_range(event, x, self.spec.features):
+                self._warned.add(place)
 
 
 def _threads(threads: int | None) -> int:

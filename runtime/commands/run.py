@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from trkx.errors import TrkxError
+from trkx.errors import SpecError, TrkxError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
     from rich.table import Table
 
-    from trkx.runtime.events import Event
-    from trkx.runtime.tracks import Tracks
+    from trkx.bundle import Bundle
+    from trkx.runtime.events import EventSource
+    from trkx.runtime.many.found import Found
+    from trkx.runtime.many.output import Row
 
 Format = Literal["parquet", "trackml", "acts"]
 
@@ -22,12 +27,21 @@ def command(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder that trkx export wrote.")],
     events: Annotated[list[Path], typer.Argument(help="Events: folders or files (TrackML, ACTS, Parquet).")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the tracks; made if it is not there.")],
-    engine: Annotated[str, typer.Option("--engine", help="onnxruntime, torchscript or eager.")] = "onnxruntime",
+    engine: Annotated[str, typer.Option("--engine", help="tiled, onnxruntime, torchscript or eager.")] = "tiled",
     neighbours: Annotated[str, typer.Option("--neighbours", help="grid, kdtree or brute: same pairs, other speed.")] = "grid",
     labelling: Annotated[
         str, typer.Option("--labelling", help="What finds connected components: union_find or scipy; same labels.")
     ] = "union_find",
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads; one per core if not given.")] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", min=1, help="Threads of each event; if not given, the cores by the workers, or 1 with --dask."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Events at a time on this machine; 1 if not given.")
+    ] = None,
+    dask: Annotated[
+        str | None, typer.Option("--dask", help="Run on a Dask cluster: the scheduler's address, or its scheduler file.")
+    ] = None,
     format: Annotated[
         Format, typer.Option("--format", help="parquet (one row a track), trackml (one submission.csv) or acts (prototracks).")
     ] = "parquet",
@@ -38,45 +52,49 @@ def command(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from trkx.bundle import Bundle
     from trkx.runtime.display import event_display
     from trkx.runtime.events import open_events
-    from trkx.runtime.pipeline import Pipeline
+    from trkx.runtime.many.output import Output
 
+    if dask is not None and workers is not None:
+        raise SpecError("--workers is for this machine and --dask for a cluster, whose workers Dask counts; give one of them.")
     sources = open_events(events)[:limit]
-    pipeline = Pipeline.open(bundle, engine=engine, neighbours=neighbours, labelling=labelling, threads=threads)
-    pipeline.warm_up()  # kernels are compiled once a machine: not the first event's time
-    done: list[Tracks] = []
-    picture: Path | None = None
-    found = TextColumn("{task.fields[tracks]} tracks")
-    columns = (TextColumn("tracking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), found)
-    try:
-        with Progress(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task("", total=len(sources), tracks=0)
-            for source in sources:
-                event = source.read()
-                tracks = pipeline.run(event)
-                _write(out, event, tracks, format)
-                done.append(tracks)
-                if plot and picture is None:
-                    picture = event_display(event, tracks, out / f"event{event.event_id:09d}.png")
-                bar.update(task, advance=1, tracks=sum(one.num_tracks for one in done))
-    except TrkxError as error:
-        raise type(error)(f"{error}\nStopped at event {source.event_id}. {_kept(done, out)}") from error
-    finally:
-        if done:
-            _finish(out, done, format)
+    opened = Bundle.open(bundle)
+    output, picture, at = Output(out, format), None, 0
+    found_text = TextColumn("{task.fields[tracks]} tracks")
+    columns = (TextColumn("tracking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), found_text)
+    with ExitStack() as stack:
+        if dask is None:
+            where, stream = _here(bundle, sources, engine, neighbours, labelling, threads, workers or 1)
+        else:
+            where, stream = _on_cluster(stack, dask, opened, sources, engine, neighbours, labelling, threads or 1)
+        try:
+            with closing(stream), Progress(*columns, console=Console(stderr=True)) as bar:
+                task = bar.add_task("", total=len(sources), tracks=0)
+                for found in stream:
+                    output.add(found)
+                    if plot and picture is None:
+                        picture = event_display(found.event, found.tracks, out / f"event{found.event.event_id:09d}.png")
+                    at += 1
+                    bar.update(task, advance=1, tracks=sum(row.num_tracks for row in output.rows))
+        except TrkxError as error:
+            raise type(error)(f"{error}\nStopped at event {sources[at].event_id}. {_kept(output.rows, out)}") from error
+        finally:
+            output.finish()
+    rows = output.rows
     console = Console()
-    console.print(stage_table(done, f"{pipeline.spec.name}, {engine}, {pipeline.threads} threads"))
-    console.print(f"{sum(one.num_tracks for one in done)} tracks of {len(done)} events in {out}", soft_wrap=True, highlight=False)
-    truncated = sum(one.truncated for one in done)
+    console.print(stage_table(rows, f"{opened.spec.name}, {engine}, {where}"))
+    console.print(f"{sum(row.num_tracks for row in rows)} tracks of {len(rows)} events in {out}", soft_wrap=True, highlight=False)
+    truncated = sum(row.truncated for row in rows)
     if truncated:
-        k_max = pipeline.spec.needed_graph().k_max
+        k_max = opened.spec.needed_graph().k_max
         console.print(f"{truncated} hits had more than k_max = {k_max} neighbours and lost the farthest.")
     if picture:
         console.print(f"event display: {picture}", soft_wrap=True, highlight=False)
 
 
-def stage_table(runs: list[Tracks], title: str) -> Table:
+def stage_table(runs: Sequence[Row], title: str) -> Table:
     """Return the table of stages: mean and standard deviation over events of time, memory and counts."""
     import numpy as np
     from rich.table import Table
@@ -102,30 +120,40 @@ def stage_table(runs: list[Tracks], title: str) -> Table:
     return table
 
 
-def _write(out: Path, event: Event, tracks: Tracks, format: Format) -> None:
-    from trkx.runtime.events import write_prototracks, write_tracks_parquet
+def _here(
+    bundle: Path, sources: Sequence[EventSource], engine: str, neighbours: str, labelling: str, threads: int | None, workers: int
+) -> tuple[str, Generator[Found, None, None]]:
+    """Return where events run, in words, and their tracks as they come."""
+    from trkx.runtime.many.threads import threads_of_worker, track_in_threads
+    from trkx.runtime.pipeline import Pipeline
 
-    if format == "parquet":
-        write_tracks_parquet(out, tracks)
-    elif format == "acts":
-        write_prototracks(out, event, tracks)
-
-
-def _finish(out: Path, done: list[Tracks], format: Format) -> None:
-    """Write what belongs to all events: the stages, and the submission."""
-    import dataclasses
-    import json
-
-    from trkx.runtime.events import write_trackml_submission
-    from trkx.runtime.events.output import write_files
-
-    stages = {str(run.event_id): [dataclasses.asdict(stage) for stage in run.stages] for run in done}
-    write_files({out / "stages.json": (json.dumps(stages, indent=1) + "\n").encode()})
-    if format == "trackml":
-        write_trackml_submission(out / "submission.csv", done)
+    threads = threads_of_worker(workers, threads)
+    pipeline = Pipeline.open(bundle, engine=engine, neighbours=neighbours, labelling=labelling, threads=threads)
+    pipeline.warm_up()  # kernels are compiled once a machine: not the first event's time
+    several = f"{workers} workers with {threads} thread{'s' if threads > 1 else ''} each"
+    return several if workers > 1 else f"{threads} threads", track_in_threads(pipeline, sources, workers)
 
 
-def _kept(done: list[Tracks], out: Path) -> str:
+def _on_cluster(
+    stack: ExitStack,
+    address: str,
+    bundle: Bundle,
+    sources: Sequence[EventSource],
+    engine: str,
+    neighbours: str,
+    labelling: str,
+    threads: int,
+) -> tuple[str, Generator[Found, None, None]]:
+    from trkx.runtime.many.cluster import track_on_cluster
+    from trkx.runtime.many.connect import connected
+    from trkx.runtime.many.remote import Job
+
+    client = stack.enter_context(connected(address))
+    job = Job(str(bundle.path), engine, neighbours, labelling, threads)
+    return f"Dask cluster {address}", track_on_cluster(client, bundle, job, sources)
+
+
+def _kept(done: Sequence[Row], out: Path) -> str:
     if not done:
         return "No tracks were written."
     names = ", ".join(str(run.event_id) for run in done[:5])

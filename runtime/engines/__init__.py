@@ -1,5 +1,5 @@
-"""Engines that run the three networks of a bundle: ONNX Runtime, TorchScript, eager PyTorch."""
+"""Engines that run the three networks of a bundle: tiled machine code, ONNX Runtime, TorchScript, eager PyTorch."""
 
-from trkx.runtime.engines.base import ENGINES, Engine, open_engine
+from trkx.runtime.engines.base import ENGINES, EdgeFilter, Engine, StreamingEngine, open_engine
 
-__all__ = ["ENGINES", "Engine", "open_engine"]
+__all__ = ["ENGINES", "EdgeFilter", "Engine", "StreamingEngine", "open_engine"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +37,26 @@ class Engine(Protocol):
         ...
 
 
+class EdgeFilter(Protocol):
+    """The filter for the edges of one event; what it needs of the hits is computed already. May be called from many threads."""
+
+    def __call__(self, edge_index: Int) -> Float:
+        """Return the logit of each edge, float32 [E], of edges int64 [2, E]; runs in the calling thread alone."""
+        ...
+
+
+@runtime_checkable
+class StreamingEngine(Protocol):
+    """An engine whose filter takes edges as they are found, in the thread that finds them."""
+
+    def edge_filter(self, x: Float) -> EdgeFilter | None:
+        """Return the filter for the edges of the event with hits x, float32 [N, F]; None if it has to see all edges at once."""
+        ...
+
+
 # name -> module with `open_engine(bundle, threads) -> Engine`; what it needs stands in trkx.backends under the same name
 ENGINES = {
+    "tiled": "trkx.runtime.engines.tiled",
     "onnxruntime": "trkx.runtime.engines.ort",
     "torchscript": "trkx.runtime.engines.torchscript",
     "eager": "trkx.runtime.engines.eager",

@@ -17,6 +17,8 @@ from trkx.runtime.events.tables import SCHEMA
 if TYPE_CHECKING:
     from trkx.runtime.tracks import Tracks
 
+SUBMISSION_HEADER = b"event_id,hit_id,track_id\n"
+
 
 def track_numbers(tracks: Tracks) -> NDArray[np.int64]:
     """Return the track of each hit, int64 [N]: 1, 2, 3, … in the order of `tracks.track_id`, 0 for hits of no track."""
@@ -32,15 +34,20 @@ def write_trackml_submission(path: Path, tracks: Iterable[Tracks]) -> Path:
         InputError: an event that occurs twice.
         TrkxError: no space, no permission; what was there is untouched.
     """
-    parts, seen = [b"event_id,hit_id,track_id\n"], set()
+    parts, seen = [SUBMISSION_HEADER], set()
     for one in tracks:
         if one.event_id in seen:
             raise InputError(f"{path}: event {one.event_id} occurs twice; a submission holds each event once.")
         seen.add(one.event_id)
-        event_id = np.full(len(one.hit_id), one.event_id, dtype=np.int64)
-        parts.append(csv_bytes({"event_id": event_id, "hit_id": one.hit_id, "track_id": track_numbers(one)}, header=False))
+        parts.append(submission_rows(one))
     write_files({path: b"".join(parts)})
     return path
+
+
+def submission_rows(tracks: Tracks) -> bytes:
+    """Return the rows of one event in a TrackML submission, without a header."""
+    event_id = np.full(len(tracks.hit_id), tracks.event_id, dtype=np.int64)
+    return csv_bytes({"event_id": event_id, "hit_id": tracks.hit_id, "track_id": track_numbers(tracks)}, header=False)
 
 
 def write_prototracks(folder: Path, event: Event, tracks: Tracks) -> Path:

@@ -108,3 +108,32 @@ def contract(low: Int, high: Int, weight: Int, num_hits: int) -> Int:
             root = parent[root]
         label[hit] = lowest[root]
     return label
+
+
+@compiled
+def contract_each(low: Int, high: Int, weight: Int, component: Int, place: Int, first: Int) -> Int:
+    """Return the lowest hit of the cluster of each hit, int64 [N], for hits in components.
+
+    low, high: ends of each edge as places, sorted, int64 [E], no pair twice and both in one component. weight: int64 [E],
+    changed in place. component: of each hit, int64 [N]. place: where each hit stands in the order of components, int64 [N].
+    first: where each component begins in it, int64 [C + 1]. A component without edges is one cluster.
+    """
+    hits = len(component)
+    at = np.empty(hits, np.int64)
+    for hit in range(hits):
+        at[place[hit]] = hit
+    lowest = np.empty(hits, np.int64)
+    for hit in range(hits):
+        lowest[hit] = at[first[component[hit]]]
+    begin = 0
+    while begin < len(low):
+        number = component[at[low[begin]]]
+        start, stop = first[number], first[number + 1]
+        end = begin
+        while end < len(low) and low[end] < stop:
+            end += 1
+        found = contract(low[begin:end] - start, high[begin:end] - start, weight[begin:end], stop - start)
+        for hit in range(start, stop):
+            lowest[at[hit]] = at[start + found[hit - start]]
+        begin = end
+    return lowest

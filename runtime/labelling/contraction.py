@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trkx.errors import InputError
+from trkx.runtime.labelling.indices import outside, require_edges
 from trkx.runtime.labelling.table import connected_components
 
 Int = NDArray[np.int64]
@@ -33,25 +34,41 @@ def edge_contraction(edge_index: Int, weight: NDArray[np.floating], num_hits: in
         components: backend of `connected_components`, which splits the work.
 
     Raises:
-        InputError: weights that are NaN or of another length than the edges, edges that name a hit that does not exist.
+        InputError: weights that are NaN or of another length than the edges; edges that are not [2, E], or that name a hit that
+            does not exist.
     """
+    require_edges(edge_index)
     if weight.shape != edge_index.shape[1:]:
         raise InputError(f"edge contraction: expected {edge_index.shape[1]} weights, found {list(weight.shape)}.")
-    if np.isnan(weight).any():
+    # Numba is loaded when it is needed
+    from trkx.runtime.labelling import split
+    from trkx.runtime.labelling.contract import contract_each
+    from trkx.runtime.labelling.union_find import numbered
+
+    source, target = np.ascontiguousarray(edge_index, np.int64)
+    wide = np.ascontiguousarray(weight, np.float64)
+    state, *positive = split.positive_edges(source, target, wide, num_hits, UNIT, LIMIT)
+    if state == split.NOT_A_NUMBER:
         raise InputError("edge contraction: a weight is NaN; look at the logits of the GNN.")
-    units = np.rint(np.clip(weight.astype(np.float64), -LIMIT, LIMIT) * UNIT).astype(np.int64)
-    # Only an edge above 0 starts a contraction, so no cluster ever leaves a component of these edges.
-    component = connected_components(edge_index[:, units > 0], num_hits, components)
-    inside = (component[edge_index[0]] == component[edge_index[1]]) & (edge_index[0] != edge_index[1])
-    low, high = edge_index[:, inside].min(axis=0), edge_index[:, inside].max(axis=0)
+    if state == split.NOT_A_HIT:
+        raise outside(edge_index, num_hits)
+    component = connected_components(np.stack(positive), num_hits, components)
+    low, high, units = split.inside(source, target, wide, component, UNIT, LIMIT)
+    if len(low) == 0:
+        return component
+    place, first = split.places(component)
+    low, high, units = _summed(place[low], place[high], units)
+    lowest = contract_each(low, high, units, component, place, first)
+    label: Int = numbered(lowest)
+    return label
+
+
+def _summed(low: Int, high: Int, units: Int) -> tuple[Int, Int, Int]:
+    """Return the edges sorted by (low, high), each pair once with the sum of its weights."""
     order = np.lexsort((high, low))
-    low, high, units = low[order], high[order], units[inside][order]
+    low, high, units = low[order], high[order], units[order]
     first = np.ones(len(low), bool)
     first[1:] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
-    if not first.all():
-        units = np.add.reduceat(units, np.flatnonzero(first))
-        low, high = low[first], high[first]
-    from trkx.runtime.labelling.contract import contract  # Numba is loaded when it is needed
-
-    root: Int = contract(low, high, units, num_hits)
-    return np.unique(root, return_inverse=True)[1].astype(np.int64, copy=False)  # a root is its cluster's lowest hit
+    if first.all():
+        return low, high, units
+    return low[first], high[first], np.add.reduceat(units, np.flatnonzero(first))

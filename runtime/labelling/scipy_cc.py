@@ -5,14 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from trkx.runtime.labelling.indices import require_inside
+
 Int = NDArray[np.int64]
 
 
 def label(edge_index: Int, num_hits: int) -> Int:
-    """Return labels, int64 [num_hits], numbered by lowest hit index."""
+    """Return labels, int64 [num_hits], numbered by lowest hit index; InputError for edges outside the hits."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
+    require_inside(edge_index, num_hits)
     if num_hits == 0:
         return np.empty(0, np.int64)
     ones = np.ones(edge_index.shape[1], np.int8)

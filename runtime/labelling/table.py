@@ -9,12 +9,13 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from trkx.errors import InputError, SpecError, unknown_name
+from trkx.errors import SpecError, unknown_name
+from trkx.runtime.labelling.indices import require_edges
 
 Int = NDArray[np.int64]
 Label = Callable[[Int, int], Int]
 
-# name -> module with `label(edge_index, num_hits) -> labels`
+# name -> module with `label(edge_index, num_hits) -> labels`, which raises InputError for edges outside the hits
 BACKENDS = {
     "union_find": "trkx.runtime.labelling.union_find",
     "scipy": "trkx.runtime.labelling.scipy_cc",
@@ -35,12 +36,6 @@ def connected_components(edge_index: Int, num_hits: int, backend: str = "union_f
     """
     if backend not in BACKENDS:
         raise SpecError(unknown_name("labelling backend", backend, BACKENDS))
-    if edge_index.ndim != 2 or edge_index.shape[0] != 2:
-        raise InputError(f"labelling: edges must be int64 [2, E], found {list(edge_index.shape)}.")
-    if edge_index.size and (int(edge_index.min()) < 0 or int(edge_index.max()) >= num_hits):
-        raise InputError(
-            f"labelling: edges name hits {int(edge_index.min())} to {int(edge_index.max())}, but there are {num_hits} hits, "
-            f"counted from 0; use indices into the event's hits, not hit ids."
-        )
+    require_edges(edge_index)
     label = cast(Label, importlib.import_module(BACKENDS[backend]).label)
     return label(np.asarray(edge_index, np.int64), num_hits)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from trkx.runtime.neighbours.exact import Int, Points, too_many_pairs
+from trkx.runtime.neighbours.exact import Int, Points, keep_nearest, too_many_pairs
 
 BLOCK = 1 << 21
 
 
-def search(points: Points, radius: float, max_pairs: int, threads: int | None) -> Int:
-    """Return sorted pairs, int64 [2, E]; `threads` is not used."""
+def search(points: Points, radius: float, k_max: int | None, max_pairs: int, threads: int | None) -> tuple[Int, int]:
+    """Return sorted pairs, int64 [2, E], and how many hits have more than k_max neighbours; `threads` is not used."""
     count, dim = points.shape
     wide = points.astype(np.float64)
     rows = max(1, BLOCK // count)
@@ -28,4 +28,4 @@ def search(points: Points, radius: float, max_pairs: int, threads: int | None) -
         total += int(once.sum())
         if total > max_pairs:
             raise too_many_pairs(count, radius, max_pairs)
-    return np.concatenate(found, axis=1).astype(np.int64, copy=False)
+    return keep_nearest(points, np.concatenate(found, axis=1).astype(np.int64, copy=False), k_max)

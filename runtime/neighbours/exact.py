@@ -27,12 +27,15 @@ def squared_distances(points: Points, pairs: Int) -> NDArray[np.float64]:
     return out
 
 
-def keep_nearest(points: Points, pairs: Int, k_max: int) -> tuple[Int, int]:
+def keep_nearest(points: Points, pairs: Int, k_max: int | None) -> tuple[Int, int]:
     """Return the pairs that at least one of their hits counts among its nearest `k_max`, and how many hits were truncated.
 
     pairs: int64 [2, E], each unordered pair once. Neighbours of a hit are ranked by distance, ties by lower index.
     A hit is truncated where more than `k_max` neighbours lie within the radius. The order of pairs is kept.
+    None keeps all. The reference for what the grid does without holding all pairs.
     """
+    if k_max is None:
+        return pairs, 0
     count = len(points)
     degree = np.bincount(pairs.ravel(), minlength=count)
     full = degree > k_max

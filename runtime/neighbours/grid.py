@@ -1,119 +1,146 @@
-"""Neighbours by a Numba grid: cells over the widest principal axes, points sorted along the widest one inside a cell.
+"""Neighbours by Numba, the fast backend: blocks of sixteen points, tested against whole blocks at a time.
 
-The points are turned to their principal directions. The widest axis is the sweep axis; the next ones (up to three) are
-cut into cells as wide as the radius. A point meets those behind it in its own cell and those of half of the surrounding
-cells, in each a window of one radius on either side along the sweep axis, so that every pair is met once. Windows are
-contiguous in memory, axis by axis, and are screened in float32 with a slightly enlarged radius; what passes is decided in
-float64 on the original coordinates where it is close, so that neither rotation nor rounding changes the result.
+The points are put in the order of a k-d tree whose leaves are full blocks of sixteen. A block meets itself and the blocks after
+it whose bounding box is within the radius, found by a walk down a tree of boxes; then each of its points meets those of them
+whose box is within the radius of the point, sixteen distances at once. So each pair is met once, and how hits are spread (on a
+curved surface, in clumps, far apart) does not matter. Distances are screened in float32 with a slightly enlarged radius; what is
+close is decided in float64, so that rounding does not change the result.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from trkx.runtime.neighbours.blocks import Blocks, blocks_from_points
 from trkx.runtime.neighbours.exact import Int, Points, too_many_pairs
-from trkx.runtime.neighbours.sweep import count_rows, fill_by_high, fill_by_low, search_range
+from trkx.runtime.neighbours.lanes import LANES
+from trkx.runtime.neighbours.nearest import Limits, admitted, limit_blocks
+from trkx.runtime.neighbours.sort import bucket_counts, key_bits, sorted_pairs
+from trkx.runtime.neighbours.tiles import Reach, search_blocks
+from trkx.runtime.neighbours.workers import in_threads
 
-GRID_AXES = 3
-BITS = 20  # of a cell's number along one axis
-TASK = 1024  # points a task
+TASK = 64  # blocks a task
+SAMPLES = 256  # blocks whose pairs are counted to cut a stream into tasks
+SLACK = 1e-5  # of the radius: float32 squared distances in 32 dimensions are good to 35 roundings, 2e-6
 SMALLEST_REACH = 1e-15  # its square is a normal float32
 
-T = TypeVar("T")
-Float = NDArray[np.float32]
+
+def search(points: Points, radius: float, k_max: int | None, max_pairs: int, threads: int | None) -> tuple[Int, int]:
+    """Return sorted pairs, int64 [2, E], and how many hits have more than k_max neighbours."""
+    workers = _workers(threads)
+    seeker = _Seeker.of(points, radius, k_max, max_pairs, workers)
+    starts = range(0, seeker.count, TASK)
+    found = np.zeros(len(starts), np.int64)
+
+    def task(number: int) -> tuple[Int, Int]:
+        keys = seeker.keys(number, starts[number], starts[number] + TASK, found)
+        return keys, bucket_counts(keys, seeker.half)
+
+    results = in_threads(task, len(starts), workers)
+    keys, counts = [keys for keys, _ in results], [counts for _, counts in results]
+    del results
+    return sorted_pairs(keys, counts, seeker.half, workers), seeker.truncated
 
 
-def search(points: Points, radius: float, max_pairs: int, threads: int | None) -> Int:
-    """Return sorted pairs, int64 [2, E]."""
-    count = len(points)
-    turned, reach = _turned(points, radius)
-    order, turned, starts, stencil = _cells(turned, reach)
-    boxes = np.stack([bound.reduceat(turned, starts[:-1], axis=1).T for bound in (np.minimum, np.maximum)])
-    points = points[order]
-    found = np.zeros((count + TASK - 1) // TASK, np.int64)
+def stream(
+    points: Points, radius: float, k_max: int | None, max_pairs: int, threads: int | None, task_pairs: int
+) -> tuple[int, int, Callable[[int], Int]]:
+    """Return the number of tasks, how many hits have more than k_max neighbours, and the search of one task: pairs [2, n]."""
+    seeker = _Seeker.of(points, radius, k_max, max_pairs, _workers(threads))
+    starts = seeker.starts(task_pairs)
+    found = np.zeros(len(starts) - 1, np.int64)
 
     def task(number: int) -> Int:
-        return search_range(
-            number, number * TASK, min((number + 1) * TASK, count), turned, points, order, starts, stencil, boxes,
-            np.float32(reach), np.float32(2.0 * radius - reach), radius, max_pairs, found,
-        )
+        found[number] = 0
+        keys = seeker.keys(number, int(starts[number]), int(starts[number + 1]), found)
+        pairs = np.empty((2, len(keys)), np.int64)
+        np.right_shift(keys, seeker.half, out=pairs[0])
+        np.bitwise_and(keys, (1 << seeker.half) - 1, out=pairs[1])
+        return pairs
 
-    workers = threads or os.cpu_count() or 1
-    keys = _in_threads(task, len(found), workers)
-    if int(found.sum()) > max_pairs:
-        raise too_many_pairs(count, radius, max_pairs)
-    return _sorted_pairs(keys, count)
+    return len(found), seeker.truncated, task
 
 
-def _in_threads(task: Callable[[int], T], count: int, workers: int) -> list[T]:
-    if workers == 1 or count == 1:
-        return [task(number) for number in range(count)]
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(task, range(count)))
+def reach_of(radius: float) -> Reach:
+    """Return the squared distances that decide for a radius: what float32 may get wrong lies between inner and outer."""
+    outer = max(radius * (1.0 + SLACK), SMALLEST_REACH)
+    inner = 2.0 * radius - outer
+    return Reach(np.float32(outer * outer), np.float32(inner * abs(inner)), radius * radius)
 
 
-def _sorted_pairs(keys: list[Int], count: int) -> Int:
-    """Return pairs sorted by (low, high), int64 [2, E], of keys `low << 32 | high`; empties `keys`. Two counting sorts."""
-    low, high = np.zeros(count + 1, np.int64), np.zeros(count + 1, np.int64)
-    for part in keys:
-        count_rows(part, low, high)
-    low, high = np.cumsum(low), np.cumsum(high)
-    lows = np.empty(int(high[-1]), np.int32)
-    end = high.copy()
-    while keys:
-        fill_by_high(keys.pop(), end, lows)
-    pairs = np.empty((2, len(lows)), np.int64)
-    fill_by_low(lows, high, low, pairs)
-    return pairs
+def _workers(threads: int | None) -> int:
+    if threads is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, threads)
 
 
-def _turned(points: Points, radius: float) -> tuple[Float, float]:
-    """Return points along principal directions, widest first, float32 [axes, N], and the radius that absorbs rounding.
+@dataclass(frozen=True)
+class _Seeker:
+    """What a search of one event needs. points: by original index. half: bits of an index. limits: of each hit, given k_max."""
 
-    axes: D rounded up to a multiple of 4, filled with zeros.
-    """
-    count, dim = points.shape
-    wide = points.astype(np.float64)
-    wide -= np.median(wide, axis=0)
-    scale = float(np.abs(wide).max())
-    unit = wide / scale if scale > 0.0 else wide
-    _, directions = np.linalg.eigh(unit.T @ unit)
-    turned = np.zeros((-(-dim // 4) * 4, count), np.float32)
-    turned[:dim] = (wide @ directions[:, ::-1]).T
-    # each float32 coordinate is within eps / 2 * |x| of its place, and |x| <= sqrt(dim) * scale
-    rounding = 2.0 * float(np.finfo(np.float32).eps) * dim * scale
-    return turned, max(radius * (1.0 + 1e-5) + rounding, SMALLEST_REACH)
+    points: Points
+    blocks: Blocks
+    radius: float
+    max_pairs: int
+    half: int
+    limits: Limits | None
+    truncated: int
 
+    @classmethod
+    def of(cls, points: Points, radius: float, k_max: int | None, max_pairs: int, workers: int) -> _Seeker:
+        """Put the points in blocks, and find how far each hit's k_max-th neighbour is."""
+        blocks = blocks_from_points(points, workers)
+        seeker = cls(points, blocks, radius, max_pairs, key_bits(len(points)), None, 0)
+        if k_max is None:
+            return seeker
+        seeker.sampled()  # ranking is slow: hits that are nearly identical are refused before it
+        limits = Limits(np.empty(len(points), np.float64), np.zeros(len(points), np.int32))
+        places = np.arange(len(blocks.ids), dtype=np.int32)
+        starts = range(0, seeker.count, TASK)
+        found = np.zeros(len(starts), np.int64)
 
-def _cells(turned: Float, reach: float) -> tuple[Int, Float, Int, Int]:
-    """Return the points in cell order: order int64 [N], turned [axes, N], cell starts [C + 1], neighbour cells [C, S].
+        def task(number: int) -> int:
+            last = min(starts[number] + TASK, seeker.count)
+            return limit_blocks(number, starts[number], last, blocks, seeker.reach, max_pairs, found, k_max, places, limits)
 
-    Far points share the outermost cells: clipping never moves two cells apart, so nothing is lost.
-    """
-    count = turned.shape[1]
-    middle = 1 << (BITS - 1)
-    axes = turned[1 : 1 + GRID_AXES]
-    key = np.zeros(count, np.int64)
-    for axis in axes:
-        cell = np.floor((axis.astype(np.float64) - float(np.median(axis))) / (reach * (1.0 + 1e-6)))
-        key = (key << BITS) + (np.clip(cell, 2 - middle, middle - 2).astype(np.int64) + middle)
-    order = np.lexsort((turned[0], key))
-    key = key[order]
-    starts = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])
-    cells = key[starts]
-    steps = [sum(s << (BITS * n) for n, s in enumerate(step)) for step in itertools.product((-1, 0, 1), repeat=len(axes))]
-    steps = [step for step in steps if step > 0]
-    stencil = np.full((len(cells), len(steps)), -1, np.int64)
-    for column, step in enumerate(steps):
-        place = np.searchsorted(cells, cells + step)
-        place[place == len(cells)] = 0
-        hit = cells[place] == cells + step
-        stencil[hit, column] = place[hit]
-    return order, np.ascontiguousarray(turned[:, order]), np.r_[starts, count], stencil
+        truncated = sum(in_threads(task, len(starts), workers))
+        if int(found.sum()) > 2 * max_pairs:
+            raise too_many_pairs(len(points), radius, max_pairs)
+        return cls(points, blocks, radius, max_pairs, seeker.half, limits if truncated else None, truncated)
+
+    @property
+    def count(self) -> int:
+        """Number of blocks."""
+        return len(self.blocks.ids) // LANES
+
+    @property
+    def reach(self) -> Reach:
+        """What is screened and what decides."""
+        return reach_of(self.radius)
+
+    def keys(self, number: int, first: int, last: int, found: Int) -> Int:
+        """Return the keys of the pairs of blocks [first, last); found [tasks]: their number before k_max goes to `number`."""
+        keys = search_blocks(number, first, min(last, self.count), self.blocks, self.reach, self.max_pairs, found, self.half)
+        if int(found.sum()) > self.max_pairs:
+            raise too_many_pairs(len(self.points), self.radius, self.max_pairs)
+        return keys if self.limits is None else admitted(keys, self.half, self.points, self.limits)
+
+    def sampled(self) -> tuple[Int, Int]:
+        """Return some blocks, evenly spaced, int64 [S], and how many pairs each of them makes with those after it, int64 [S]."""
+        sample = np.arange(0, self.count, -(-self.count // SAMPLES))
+        found = np.zeros(len(sample), np.int64)
+        pairs = [len(self.keys(number, int(block), int(block) + 1, found)) for number, block in enumerate(sample)]
+        return sample, np.array(pairs)
+
+    def starts(self, task_pairs: int) -> Int:
+        """Return where to cut the blocks into tasks of about so many pairs, int64 [tasks + 1]: judged by a sample of blocks."""
+        sample, pairs = self.sampled()
+        # the 16 limits what an empty task costs
+        cost = np.repeat(pairs + 16, np.diff(np.r_[sample, self.count])).cumsum()
+        task = (cost - cost[0]) // max(1, task_pairs)
+        starts: Int = np.r_[0, np.flatnonzero(np.diff(task)) + 1, self.count]
+        return starts

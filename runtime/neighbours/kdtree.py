@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from trkx.runtime.neighbours.exact import Int, Points, squared_distances, too_many_pairs
+from trkx.runtime.neighbours.exact import Int, Points, keep_nearest, squared_distances, too_many_pairs
 
 
-def search(points: Points, radius: float, max_pairs: int, threads: int | None) -> Int:
-    """Return sorted pairs, int64 [2, E]; `threads` is not used.
+def search(points: Points, radius: float, k_max: int | None, max_pairs: int, threads: int | None) -> tuple[Int, int]:
+    """Return sorted pairs, int64 [2, E], and how many hits have more than k_max neighbours; `threads` is not used.
 
     The tree is asked for a slightly larger radius, so that the exact test alone decides. A sliding-midpoint tree
     stays shallow where many points coincide.
@@ -26,4 +26,4 @@ def search(points: Points, radius: float, max_pairs: int, threads: int | None) -
         raise too_many_pairs(count, radius, max_pairs)
     pairs = candidates[:, inside]
     key = np.sort(pairs.min(axis=0) * count + pairs.max(axis=0))
-    return np.stack(np.divmod(key, count))
+    return keep_nearest(points, np.stack(np.divmod(key, count)), k_max)

@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trkx.errors import InputError, SpecError, unknown_name
-from trkx.runtime.neighbours.exact import Int, Points, keep_nearest
+from trkx.runtime.neighbours.exact import Int, Points
 
 MAX_PAIRS = 100_000_000
 MAX_DIM = 32
 MAX_SIZE = 1e15  # of coordinates and radius: squared distances in 32 dimensions stay finite in float32
 
-Search = Callable[[Points, float, int, int | None], Int]
+Search = Callable[[Points, float, int | None, int, int | None], tuple[Int, int]]
 
-# name -> module with `search(points, radius, max_pairs, threads) -> pairs`
+# name -> module with `search(points, radius, k_max, max_pairs, threads) -> (pairs, truncated)`
 BACKENDS = {
     "grid": "trkx.runtime.neighbours.grid",
     "kdtree": "trkx.runtime.neighbours.kdtree",
@@ -64,6 +64,15 @@ def radius_graph(
         InputError: points that are not finite or not [N, 1..32], a coordinate or radius beyond 1e15, or too many pairs.
         SpecError: an unknown backend, a radius that is not above 0, a k_max below 1.
     """
+    points = checked_points(points, radius, k_max, backend)
+    if len(points) < 2:
+        return Pairs(np.empty((2, 0), np.int64))
+    search = cast(Search, importlib.import_module(BACKENDS[backend]).search)
+    return Pairs(*search(points, float(radius), k_max, max_pairs, threads))
+
+
+def checked_points(points: NDArray[np.float32], radius: float, k_max: int | None, backend: str) -> Points:
+    """Return the points, contiguous; raises as `radius_graph` where they or the settings make no sense."""
     if backend not in BACKENDS:
         raise SpecError(unknown_name("neighbour backend", backend, BACKENDS))
     if not (radius > 0.0 and math.isfinite(radius)):
@@ -85,10 +94,4 @@ def radius_graph(
             f"neighbour search: coordinates and radius must be at most {MAX_SIZE:g}, beyond which squared distances overflow "
             f"float32; found {largest:g}; look at the embedding's weights, or scale embedding and radius down."
         )
-    if len(points) < 2:
-        return Pairs(np.empty((2, 0), np.int64))
-    search = cast(Search, importlib.import_module(BACKENDS[backend]).search)
-    pairs = search(points, float(radius), max_pairs, threads)
-    if k_max is None:
-        return Pairs(pairs)
-    return Pairs(*keep_nearest(points, pairs, k_max))
+    return points

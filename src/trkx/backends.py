@@ -9,7 +9,7 @@ from typing import Literal
 
 from trkx.errors import MissingExtraError, SpecError, unknown_name
 
-Kind = Literal["engine", "neighbours", "labelling", "simulation", "export", "plot"]
+Kind = Literal["engine", "neighbours", "labelling", "simulation", "export", "plot", "cluster", "peer"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Backend:
         extra: the extra of trkx that installs it, "" if trkx itself does.
         does: what it can do, in a few words.
         note: a limit worth knowing, "" if none.
+        command: what installs it, where no extra does.
     """
 
     kind: Kind
@@ -39,10 +40,13 @@ class Backend:
     extra: str
     does: str
     note: str = ""
+    command: str = ""
 
     @property
     def install(self) -> str:
         """The command that installs it."""
+        if self.command:
+            return self.command
         return f'pip install "trkx[{self.extra}]"' if self.extra else "pip install trkx"
 
 
@@ -67,7 +71,9 @@ _ONNXSCRIPT = Need("onnxscript", ("onnxscript",))
 _ONNXSIM = Need("onnxsim", ("onnxsim",))
 
 BACKENDS: tuple[Backend, ...] = (
-    Backend("engine", "onnxruntime", (_ORT,), "cpu", "runs the bundle's ONNX files on the CPU", "default; needs no torch"),
+    Backend("engine", "tiled", (_NUMBA,), "", "runs the networks tile by tile, as machine code for their shapes",
+            "default; reads the weights; batch norms over an event go to onnxruntime"),
+    Backend("engine", "onnxruntime", (_ORT,), "cpu", "runs the bundle's ONNX files on the CPU", "needs no torch"),
     Backend("engine", "torchscript", (_TORCH,), "export", "runs the bundle's TorchScript files on the CPU"),
     Backend("engine", "eager", (_TORCH,), "export", "runs the networks as PyTorch modules", "reads the weights, no model file"),
     Backend("neighbours", "grid", (_NUMBA,), "", "exact pairs within a radius, on all cores", "default; compiles on first use"),
@@ -91,6 +97,20 @@ BACKENDS: tuple[Backend, ...] = (
         (Need("matplotlib", ("matplotlib",)), Need("mplhep", ("mplhep",))),
         "plot",
         "event displays, efficiency plots",
+    ),
+    Backend("cluster", "dask", (Need("distributed", ("distributed",)),), "dask", "trkx run --dask: events to a Dask cluster"),
+    Backend("peer", "faiss", (Need("faiss", ("faiss-cpu", "faiss-gpu")),), "peers", "trkx bench: neighbours, flat or by cells"),
+    Backend("peer", "scikit-learn", (Need("sklearn", ("scikit-learn",)),), "peers", "trkx bench: neighbours by trees, DBSCAN"),
+    Backend("peer", "pynanoflann", (Need("pynanoflann", ("pynanoflann",)),), "peers", "trkx bench: neighbours by a k-d tree"),
+    Backend("peer", "scikit-network", (Need("sknetwork", ("scikit-network",)),), "peers", "trkx bench: connected components"),
+    Backend(
+        "peer",
+        "torch_cluster",
+        (_TORCH, Need("torch_cluster", ("torch_cluster", "torch-cluster"))),
+        "",
+        "trkx bench: radius_graph of the 2021 talk",
+        "is compiled for the torch that is installed, which takes minutes",
+        "pip install wheel && pip install --no-build-isolation torch_cluster",
     ),
 )
 

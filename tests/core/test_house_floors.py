@@ -23,6 +23,10 @@ EXCEPTIONS: dict[str, set[str]] = {
     "trkx.models.reference.samples": {"pyarrow"},  # reads the events that `trkx simulate` wrote; it may not call the runtime
     "trkx.runtime.describe": {"onnx", "torch"},  # says what a file is, with the package that reads it, if it is there
     "trkx.export.validation.plots": {"matplotlib"},  # pictures of the report
+    "trkx.runtime.bench.adapters.autocast": {"torch"},  # peers of benchmarks
+    "trkx.runtime.bench.adapters.tree_search": {"torch"},
+    "trkx.runtime.bench.torch_peers": {"torch"},
+    "trkx.runtime.bench.torch_plain": {"trkx.models", "torch"},
     "trkx.runtime.engines.eager": {"trkx.models", "torch"},  # runs the networks as torch modules
     "trkx.runtime.engines.torch_cpu": {"torch"},
     "trkx.runtime.engines.torchscript": {"torch"},

@@ -1,7 +1,12 @@
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
+from support.small_events import small_events
 from typer.testing import CliRunner
 
 from trkx.cli import app
@@ -50,6 +55,57 @@ def test_tracks_are_written(format, files, events, tiny_bundle, tmp_path):
         np.testing.assert_array_equal(table[:, 2], np.concatenate([tracks.track_id + 1 for tracks in expected]))
 
 
+def written(out):
+    """Return what a run wrote: name to bytes, and of stages.json all but times and memory."""
+    files = {path.name: path.read_bytes() for path in out.iterdir()}
+    stages = json.loads(files.pop("stages.json"))
+    for rows in stages.values():
+        for row in rows:
+            del row["seconds"], row["peak_bytes"]
+    return files, json.dumps(stages)
+
+
+@pytest.mark.parametrize("format", ["parquet", "acts", "trackml"])
+def test_workers_do_not_change_the_files(format, tiny_bundle, tmp_path):
+    for one in small_events(9):
+        write_event_parquet(tmp_path / "events", one)
+    for workers in (1, 3):
+        arguments = ["--out", tmp_path / str(workers), "--format", format, "--workers", workers, "--threads", 1]
+        result = run(tiny_bundle, tmp_path / "events", *arguments)
+        assert result.exit_code == 0, result.output
+        assert "9/9" in result.stderr
+    assert "3 workers with 1 thread each" in " ".join(result.stdout.split())
+    serial, several = written(tmp_path / "1"), written(tmp_path / "3")
+    assert len(serial[0]) == (1 if format == "trackml" else 9)
+    assert several == serial
+
+
+@pytest.mark.parametrize("number, code, said", [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "")])
+def test_a_signal_keeps_what_is_done(number, code, said, tiny_bundle, tmp_path):
+    for one in small_events(60):
+        write_event_parquet(tmp_path / "events", one)
+    out = tmp_path / "out"
+    arguments = ["run", str(tiny_bundle), str(tmp_path / "events"), "--out", str(out), "--workers", "2"]
+    process = subprocess.Popen([sys.executable, "-m", "trkx", *arguments], stderr=subprocess.PIPE, text=True)
+    while len(list(out.glob("*-tracks.parquet"))) < 2 and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == code, err
+    assert said in err and "Traceback" not in err
+    done = sorted(path.name for path in out.iterdir() if path.name != "stages.json")
+    events = [int(event) for event in json.loads((out / "stages.json").read_text())]
+    assert events == list(range(1, len(events) + 1)) and 0 < len(events) < 60
+    files = [f"event{event:09d}-tracks.parquet" for event in range(1, len(events) + 2)]
+    assert done in (files[:-1], files)  # a signal may come between the file of an event and its line
+
+
+def test_workers_or_a_cluster(events, tiny_bundle, tmp_path):
+    result = run(tiny_bundle, events[0], "--out", tmp_path / "out", "--workers", 2, "--dask", "tcp://127.0.0.1:9")
+    assert result.exit_code == 1
+    assert "give one of them" in result.stderr
+
+
 def test_limit_and_plot(events, tiny_bundle, tmp_path):
     pytest.importorskip("matplotlib", reason="not checked: needs matplotlib")
     out = tmp_path / "out"
@@ -60,11 +116,12 @@ def test_limit_and_plot(events, tiny_bundle, tmp_path):
 
 
 @pytest.mark.parametrize("format, kept", [("parquet", "event000000001-tracks.parquet"), ("trackml", "submission.csv")])
-def test_a_bad_event_stops_and_keeps_what_is_done(format, kept, events, tiny_bundle, tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_bad_event_stops_and_keeps_what_is_done(workers, format, kept, events, tiny_bundle, tmp_path):
     folder, out = events[0], tmp_path / "out"
     bad = folder / "event000000002-hits.parquet"
     bad.write_bytes(bad.read_bytes()[:-50])
-    result = run(tiny_bundle, folder, "--out", out, "--format", format)
+    result = run(tiny_bundle, folder, "--out", out, "--format", format, "--workers", workers)
     assert result.exit_code == 1
     message = " ".join(result.stderr.split())
     assert "Stopped at event 2. The tracks of 1 event(s) before it (1) are in" in message

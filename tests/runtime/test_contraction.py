@@ -7,6 +7,8 @@ import pytest
 
 from trkx.errors import InputError
 from trkx.runtime.labelling import connected_components, edge_contraction
+from trkx.runtime.labelling.contract import contract
+from trkx.runtime.labelling.contraction import UNIT
 
 
 def naive(edges, weight, num_hits):
@@ -59,6 +61,50 @@ def test_equals_components_where_no_edge_is_negative(rng) -> None:
     assert np.array_equal(edge_contraction(edges, weight, 200), connected_components(edges, 200))
 
 
+def whole(edges, weight, num_hits):
+    """The kernel on all edges at once, without components: sorted pairs, each once."""
+    pairs = {}
+    for a, b, unit in zip(*np.sort(edges, axis=0).tolist(), np.rint(weight * UNIT).astype(int).tolist(), strict=True):
+        if a != b:
+            pairs[a, b] = pairs.get((a, b), 0) + unit
+    low, high = np.array(sorted(pairs), np.int64).reshape(-1, 2).T
+    root = contract(low, high, np.array([pairs[key] for key in sorted(pairs)], np.int64), num_hits)
+    return np.unique(root, return_inverse=True)[1]
+
+
+@pytest.mark.parametrize(("hits", "count", "shift"), [(300, 300, 0.5), (300, 400, -1.0), (300, 500, 1.5), (1000, 1500, 0.5)])
+@pytest.mark.parametrize("ties", [False, True])
+def test_component_by_component_is_the_same_as_all_at_once(rng, hits, count, shift, ties) -> None:
+    several = 0
+    for _ in range(5):
+        edges, weight = rng.integers(0, hits, (2, count)), rng.normal(shift, 2.0, count)
+        weight = np.rint(weight) if ties else weight
+        found = edge_contraction(edges, weight, hits)
+        assert np.array_equal(found, whole(edges, weight, hits))
+        components = connected_components(edges[:, weight > 0], hits)
+        several += len(np.unique(found)) > len(np.unique(components)) > 20
+    assert several  # some components were not just taken as they are
+
+
+def test_zero_and_repeated_weights_inside_a_positive_component(rng) -> None:
+    edges = np.array([[0, 1, 0, 3, 4, 3, 2], [1, 2, 2, 4, 3, 3, 2]])
+    assert edge_contraction(edges, np.array([1.0, 1.0, 0.0, 1.0, -3.0, -9.0, -9.0]), 5).tolist() == [0, 0, 0, 1, 2]
+    assert edge_contraction(edges, np.array([1.0, 1.0, 0.0, 3.0, -1.0, -9.0, -9.0]), 5).tolist() == [0, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("edges", [[[0, 5], [1, 0]], [[0, 1], [1, -1]], [[0, -1], [1, 1]], [[0, 1], [1, 5]]])
+@pytest.mark.parametrize("weight", [[1.0, 1.0], [1.0, -1.0]])
+def test_edges_outside_the_hits_are_refused_whatever_they_weigh(edges, weight) -> None:
+    with pytest.raises(InputError, match="there are 5 hits"):
+        edge_contraction(np.array(edges), np.array(weight), 5)
+
+
+@pytest.mark.parametrize("edges", [np.array([0, 1]), np.zeros((3, 2), np.int64)])
+def test_edges_that_are_not_two_rows_are_refused(edges) -> None:
+    with pytest.raises(InputError, match=r"must be int64 \[2, E\], found \["):
+        edge_contraction(edges, np.ones(2), 5)
+
+
 @pytest.mark.parametrize("hits", [0, 1, 7])
 def test_without_edges_every_hit_is_alone(hits: int) -> None:
     assert edge_contraction(np.empty((2, 0), np.int64), np.empty(0), hits).tolist() == list(range(hits))
@@ -76,13 +122,14 @@ def test_infinite_logits_are_just_large() -> None:
 
 
 def test_work_grows_with_the_edges_not_with_their_square(rng) -> None:
-    """Everything positive is one cluster that grows by one hit at a time: the case in which careless merging is quadratic."""
+    """Nearly all is positive: one cluster that grows by one hit at a time, the case in which careless merging is quadratic."""
     import time
 
     edge_contraction(np.array([[0], [1]]), np.ones(1), 2)  # compile
     seconds = []
     for hits in (2_000, 16_000):
         edges, weight, best = rng.integers(0, hits, (2, 10 * hits)), rng.uniform(0.1, 3.0, 10 * hits), np.inf
+        weight[0] = -0.1  # a component without a negative edge is not contracted at all
         for _ in range(3):
             began = time.perf_counter()
             assert len(np.unique(edge_contraction(edges, weight, hits))) < 20

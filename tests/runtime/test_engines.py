@@ -17,6 +17,15 @@ torch = pytest.importorskip("torch", reason="not checked: needs torch")
 onnxruntime = pytest.importorskip("onnxruntime", reason="not checked: needs onnxruntime")
 
 
+FILES = {
+    "tiled": "weights.safetensors", "onnxruntime": "gnn.onnx", "torchscript": "filter.pt", "eager": "weights.safetensors",
+}
+
+
+def test_every_engine_has_a_file():
+    assert list(FILES) == list(ENGINES)
+
+
 def event(rng, hits=600):
     radius, phi = rng.choice([32.0, 72, 116, 172, 260, 360, 500, 660, 820, 1020], hits), rng.uniform(-np.pi, np.pi, hits)
     position = np.stack([radius * np.cos(phi), radius * np.sin(phi), rng.normal(0, 700, hits)], axis=1)
@@ -79,7 +88,7 @@ def test_torch_keeps_its_threads(tiny_bundle, rng):
     assert torch.get_num_threads() == before
 
 
-@pytest.mark.parametrize("name, file", list(zip(ENGINES, ("gnn.onnx", "filter.pt", "weights.safetensors"), strict=True)))
+@pytest.mark.parametrize("name, file", FILES.items())
 def test_an_edited_file_is_refused(name, file, tiny_bundle, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(tiny_bundle, copy)
@@ -117,7 +126,7 @@ def test_onnx_files_in_each_others_place_are_refused(tiny_bundle, tmp_path):
     files = [file_entry(copy, file.path, file.stage, file.format, target=file.target) for file in manifest.files]
     write_manifest(copy, dataclasses.replace(manifest, files=tuple(files)))
     with pytest.raises(BundleError, match=r"filter\.onnx: expected the network of stage filter, found stage 'gnn'"):
-        Pipeline.open(copy)
+        Pipeline.open(copy, "onnxruntime")
 
 
 METADATA = [("{", "can't be read"), ("[]", "can't be read"), ('{"name": "x"}', "missing key"), (None, "found none")]
@@ -141,20 +150,24 @@ def test_unknown_and_missing_engines(tiny_bundle, monkeypatch):
         Pipeline.open(tiny_bundle, "onnx")
     monkeypatch.setattr("trkx.backends._is_there", lambda module: module != "onnxruntime")
     with pytest.raises(MissingExtraError, match=r'pip install "trkx\[cpu\]"'):
-        Pipeline.open(tiny_bundle)
+        Pipeline.open(tiny_bundle, "onnxruntime")
 
 
-def test_running_on_onnxruntime_loads_neither_torch_nor_onnx(tiny_bundle, tmp_path):
+@pytest.mark.parametrize(("name", "absent"), [
+    ("onnxruntime", ("torch", "onnx", "onnxscript")), ("tiled", ("torch", "onnx", "onnxscript", "onnxruntime")),
+])
+def test_running_loads_neither_torch_nor_onnx(name, absent, tiny_bundle, tmp_path):
     script = f"""
 import sys
 import numpy as np
-for name in ("torch", "onnx", "onnxscript"):
+for name in {absent!r}:
     sys.modules[name] = None
 from trkx.runtime.events.event import Event
 from trkx.runtime.pipeline import Pipeline
-assert not {{"numba", "onnxruntime", "scipy", "pyarrow"}} & set(sys.modules)
+assert not {{name for name in ("numba", "onnxruntime", "scipy", "pyarrow") if sys.modules.get(name)}}
 rng = np.random.default_rng(1)
-tracks = Pipeline.open({str(tiny_bundle)!r}).run(Event(0, np.arange(50), rng.uniform(-500, 500, (50, 3)).astype(np.float32)))
+event = Event(0, np.arange(50), rng.uniform(-500, 500, (50, 3)).astype(np.float32))
+tracks = Pipeline.open({str(tiny_bundle)!r}, {name!r}).run(event)
 assert len(tracks.label) == 50
 """
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, cwd=tmp_path)

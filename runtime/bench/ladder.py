@@ -1,0 +1,189 @@
+"""`trkx bench ladder`: the table of the 2021 talk (stage by rung, mean and standard deviation over events) for this machine.
+
+Every stage of a rung is given the same inputs and runs in a fresh process, which may be stopped; a stage that a rung takes over
+from the rung before it is not measured again. The last rung is our pipeline as it runs, in one process.
+
+Source: A. Lazar et al. (Exa.TrkX), "Accelerating the Inference of the Exa.TrkX Pipeline", ACAT 2021, arXiv:2202.06929.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trkx.backends import backend, probe
+from trkx.bundle import Bundle
+from trkx.errors import SpecError, TrkxError
+from trkx.runtime.bench.child import TimeLimitError, run_fresh
+from trkx.runtime.bench.ladder_table import tables
+from trkx.runtime.bench.measure import Timing
+from trkx.runtime.bench.options import Options
+from trkx.runtime.bench.report import Row
+from trkx.runtime.bench.rungs import BFLOAT16, EAGER, GRID, PARQUET, STAGES, our_engine, prepare, required
+from trkx.runtime.bench.sizes import resized
+from trkx.runtime.events import open_events, write_event_parquet
+
+__all__ = ["known_cases", "ladder", "rows", "tables"]
+
+OURS = "ours in all"
+TOTAL = "total"
+WHOLE = "pipeline"
+START_UP = 30.0
+"""Seconds that a process may take to load libraries, beside the limit of the stage."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A column of the table: its name, and stage to means."""
+
+    name: str
+    means: Mapping[str, str]
+
+
+@dataclass
+class Measured:
+    """What one stage by one means took, event by event. why: why there is no more of it; over: whether that is the time limit."""
+
+    seconds: list[float] = field(default_factory=list)
+    warm_up: list[float] = field(default_factory=list)
+    peaks: list[int] = field(default_factory=list)
+    outs: list[int] = field(default_factory=list)
+    why: str = ""
+    over: bool = False
+
+    def add(self, found: Mapping[str, Any]) -> None:
+        """Take in what `rungs.stage_here` returned for one event."""
+        self.seconds.append(statistics.median(found["seconds"]))
+        self.warm_up.append(found["warm_up"])
+        self.peaks.append(found["peak_bytes"] or 0)
+        self.outs.append(found["out"])
+
+
+def ladder() -> tuple[Rung, ...]:
+    """Return the rungs, in the order of the talk; each changes one thing."""
+    components = "scikit-network" if probe(backend("peer", "scikit-network")).available else "scipy"
+    networks = ("embedding", "filtering", "GNN")
+    base = {"data loading": PARQUET, **dict.fromkeys(networks, EAGER), "build edges": "torch_cluster", "labelling": "DBSCAN"}
+    changes: tuple[tuple[str, dict[str, str]], ...] = (
+        ("baseline", {}),
+        ("+ faiss", {"build edges": "faiss flat"}),
+        ("+ components", {"labelling": components}),
+        ("+ bf16 autocast", dict.fromkeys(networks, BFLOAT16)),
+        ("+ fixed radius", {"build edges": GRID}),
+    )
+    rungs = []
+    for name, change in changes:
+        base = base | change
+        rungs.append(Rung(name, base))
+    return (*rungs, Rung(OURS, dict.fromkeys(STAGES, WHOLE)))
+
+
+def known_cases() -> tuple[str, ...]:
+    """Return the names of the rungs."""
+    return tuple(rung.name for rung in ladder())
+
+
+def rows(options: Options) -> list[Row]:
+    """Measure every rung of the ladder on every event.
+
+    Raises:
+        BundleError, InputError, SpecError: of the bundle, the events, the options.
+    """
+    bundle = Bundle.open(options.needed_bundle())
+    if bundle.spec.filter is None:
+        raise SpecError(f"the ladder has a filter among its stages, {bundle.spec.name} has none; use trkx bench pipeline.")
+    wanted = options.wanted(known_cases())
+    rungs = [rung for rung in ladder() if rung.name in wanted]
+    found: dict[tuple[str, str], Measured] = {}
+    hits: list[int] = []
+    for source in open_events(list(options.needed_events())):
+        event = source.read()
+        for size in options.sizes or (len(event),):
+            sized = event if size == len(event) else resized(event, size)
+            hits.append(len(sized))
+            with tempfile.TemporaryDirectory() as folder:
+                place, inputs = Path(folder) / "event", Path(folder) / "inputs.npz"
+                options.tell(f"ladder: event {event.event_id}, {len(sized):,} hits, what the stages are given")
+                write_event_parquet(place, sized)
+                prepare(bundle, sized, inputs, options.threads)
+                _one_event(bundle, rungs, place, inputs, found, options)
+    return [row for rung in rungs for row in _rows(rung, found, hits, options)]
+
+
+def _one_event(
+    bundle: Bundle, rungs: list[Rung], event: Path, inputs: Path, found: dict[tuple[str, str], Measured], options: Options
+) -> None:
+    common = {"bundle": str(bundle.path), "event": str(event), "threads": options.threads, "rounds": options.rounds}
+    for stage, means in dict.fromkeys((stage, means) for rung in rungs for stage, means in rung.means.items()):
+        if means == WHOLE:
+            continue
+        given = common | {"stage": stage, "means": means, "inputs": str(inputs)}
+        result = _measured(found.setdefault((stage, means), Measured()), f"{stage} by {means}", "stage_here", given, options)
+        if result is not None:
+            found[stage, means].add(result)
+    if any(WHOLE in rung.means.values() for rung in rungs):
+        first = found.setdefault((STAGES[0], WHOLE), Measured())
+        result = _measured(first, f"our pipeline, {our_engine()}", "whole_here", common | {"engine": our_engine()}, options)
+        for stage in STAGES:
+            one = found.setdefault((stage, WHOLE), Measured())
+            one.why, one.over = first.why, first.over
+            if result is not None and stage in result:
+                one.add(result[stage])
+
+
+def _measured(so_far: Measured, what: str, function: str, given: dict[str, Any], options: Options) -> dict[str, Any] | None:
+    """Return what a fresh process measured; None, with the reason in `so_far`, if it does not run here or takes too long."""
+    if so_far.why:
+        return None  # it will not be better on the next event
+    options.tell(f"ladder: {what}")
+    try:
+        required(given.get("stage", ""), given.get("means", ""))
+        result: dict[str, Any] = run_fresh(
+            f"trkx.runtime.bench.rungs:{function}", given, options.limit + START_UP, options.threads
+        )
+    except TimeLimitError:
+        so_far.why, so_far.over = f"> {options.limit:g} s", True
+        return None
+    except TrkxError as error:
+        so_far.why = str(error)
+        return None
+    return result
+
+
+def _rows(rung: Rung, found: dict[tuple[str, str], Measured], hits: list[int], options: Options) -> list[Row]:
+    """Return the rows of a rung: its stages, then the total, whose memory is that of the largest stage."""
+    ours = rung.name == OURS
+    mean_hits = round(statistics.fmean(hits))
+    stages = {stage: found[stage, rung.means[stage]] for stage in STAGES}
+    made = []
+    for stage, one in stages.items():
+        by = f"trkx, {our_engine()}" if rung.means[stage] == WHOLE else rung.means[stage]
+        facts = {"by": by, "out": one.outs} | _spread(one, options)
+        made.append(Row(stage, {"hits": mean_hits}, _timing(rung.name, one), ours, facts=facts))
+    whole = Measured(why="; ".join(f"{stage}: {one.why}" for stage, one in stages.items() if one.why),
+                     over=all(one.over for one in stages.values() if one.why))
+    ran = [one for one in stages.values() if not one.why and one.seconds]
+    whole.seconds = [sum(values) for values in zip(*(one.seconds for one in ran), strict=True)]
+    whole.peaks = [max(values) for values in zip(*(one.peaks for one in ran), strict=True)]
+    late = sum(options.limit for one in stages.values() if one.over)
+    made.append(Row(TOTAL, {"hits": mean_hits}, _timing(rung.name, whole), ours, facts=_spread(whole, options, late)))
+    return made
+
+
+def _timing(rung: str, one: Measured) -> Timing:
+    seconds = () if one.why else tuple(one.seconds)
+    return Timing(rung, seconds, max(one.warm_up, default=math.nan), max(one.peaks, default=0) or None, one.why)
+
+
+def _spread(one: Measured, options: Options, late: float | None = None) -> dict[str, Any]:
+    """Return mean and standard deviation over events; of a stage that was stopped, what it took at least."""
+    if one.why:
+        least = options.limit if late is None else late + statistics.fmean(one.seconds or [0.0])
+        return {"at least": least} if one.over else {}
+    deviation = statistics.stdev(one.seconds) if len(one.seconds) > 1 else 0.0
+    return {"mean": statistics.fmean(one.seconds), "std": deviation}

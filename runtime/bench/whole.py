@@ -1,0 +1,195 @@
+"""`trkx bench pipeline`: hits to tracks, ours and what a careful user would assemble, each in processes of its own."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trkx.bundle import Bundle
+from trkx.errors import TrkxError
+from trkx.runtime.bench.assembled import run_assembled
+from trkx.runtime.bench.child import TimeLimitError, run_fresh
+from trkx.runtime.bench.flips import compared, keys
+from trkx.runtime.bench.measure import NotHereError, Timing, growth, unavailable
+from trkx.runtime.bench.options import Options
+from trkx.runtime.bench.report import Row
+from trkx.runtime.bench.sizes import events_of_sizes
+from trkx.runtime.edges import oriented
+from trkx.runtime.engines import ENGINES
+from trkx.runtime.events import Event, open_events, write_event_parquet
+from trkx.runtime.features import node_features
+from trkx.runtime.pipeline import Pipeline
+from trkx.spec import logit_of_cut
+
+ASSEMBLED = "assembled, torch's defaults"
+MENDED = "assembled, exports mended"
+"""As a peer of our networks: `trkx.runtime.bench.ort_peer`. Tracks are compared with those of this one: the other's are wrong."""
+OWN = "trkx "
+OURS = ("onnxruntime", "tiled")
+TOTAL = "all stages"
+
+
+Models = dict[str, str] | str
+"""Stage to the file of torch's export, or why there is none."""
+
+
+def known_cases() -> tuple[str, ...]:
+    """Return the names of all cases."""
+    return (*(OWN + name for name in ENGINES if name in OURS), ASSEMBLED, MENDED)
+
+
+def rows(options: Options) -> list[Row]:
+    """Measure the pipeline of a bundle on the first event in every size, stage by stage.
+
+    Every round of every case is a fresh process that runs a made-up event first, so that peak memory is the case's own: the
+    largest size of the process during the run. The cases take turns.
+
+    Raises:
+        BundleError, InputError, SpecError: of the bundle, the events, the options.
+    """
+    bundle = Bundle.open(options.needed_bundle())
+    names = options.wanted(known_cases())
+    event = open_events(list(options.needed_events()))[0].read()
+    found: list[Row] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        options.tell("pipeline: torch's own exports")
+        models = {name: _models(bundle.path, folder, name == MENDED) for name in (ASSEMBLED, MENDED) if name in names}
+        for number, sized in enumerate(events_of_sizes(event, options.sizes)):
+            place = folder / str(number)
+            write_event_parquet(place, sized)
+            found += _event_rows(bundle, sized, place, models, names, options)
+    return found
+
+
+def _models(bundle: Path, folder: Path, mended: bool) -> Models:
+    """Return the files of torch's exports, or why there are none."""
+    try:
+        given = {"bundle": str(bundle), "folder": str(folder), "mended": mended}
+        models: dict[str, str] = run_fresh("trkx.runtime.bench.torch_peers:export_plain", given)
+    except TrkxError as error:
+        return str(error)
+    return models
+
+
+def _event_rows(
+    bundle: Bundle, event: Event, folder: Path, models: dict[str, Models], names: tuple[str, ...], options: Options
+) -> list[Row]:
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    why: dict[str, str] = {}
+    for turn in range(options.rounds):
+        for name in names:
+            if name in why:
+                continue
+            options.tell(f"pipeline: {len(event):,} hits, {name}, round {turn + 1}")
+            try:
+                runs[name].append(_one_run(bundle, folder, name, models, options))
+            except TimeLimitError:
+                why[name] = f"longer than {options.limit:g} s"
+            except TrkxError as error:
+                why[name] = str(error)
+    kept = {name: folder / f"{names.index(name)}.npz" for name in names if name not in why and name != ASSEMBLED}
+    for name, path in kept.items():
+        options.tell(f"pipeline: {len(event):,} hits, {name}, its edges")
+        _one_run(bundle, folder, name, models, options, path)
+    facts = _differences(bundle, event, kept)
+    graph = f"{len(event):,} hits"
+    found = []
+    stages = next((list(one[0]["stages"]) for one in runs.values() if one), [])
+    edges = next((one[0]["candidates"] for one in runs.values() if one), 0)
+    for stage in (*stages, TOTAL):
+        for name in names:
+            ours = name.startswith(OWN)
+            timing = unavailable(name, why[name]) if name in why else _timing(name, runs[name], stage)
+            more = facts.get(name, {}) if stage == TOTAL else {}
+            found.append(Row(f"{graph}: {stage}", {"hits": len(event), "edges": edges}, timing, ours, facts=more))
+    return found
+
+
+def _timing(name: str, runs: list[dict[str, Any]], stage: str) -> Timing:
+    if stage == TOTAL:
+        seconds = tuple(sum(run["stages"].values()) for run in runs)
+        return Timing(name, seconds, max(run["warm_up"] for run in runs), max(run["peak_bytes"] for run in runs))
+    return Timing(name, tuple(run["stages"][stage] for run in runs), math.nan, None)
+
+
+def _one_run(
+    bundle: Bundle, folder: Path, name: str, models: dict[str, Models], options: Options, keep: Path | None = None
+) -> dict[str, Any]:
+    given: dict[str, Any] = {"bundle": str(bundle.path), "event": str(folder), "threads": options.threads,
+                             "keep": None if keep is None else str(keep)}
+    if name in models:
+        files = models[name]
+        if isinstance(files, str):
+            raise NotHereError(files)
+        function, given = "assembled_here", given | {"models": files}
+    else:
+        function, given = "ours_here", given | {"engine": name.removeprefix(OWN)}
+    run: dict[str, Any] = run_fresh(f"trkx.runtime.bench.whole:{function}", given, options.limit, options.threads)
+    return run
+
+
+def ours_here(bundle: str, event: str, engine: str, threads: int, keep: str | None) -> dict[str, Any]:
+    """Run our pipeline in this process: seconds of each stage, peak memory. `keep`: a file for labels and edges."""
+    pipeline = Pipeline.open(bundle, engine=engine, threads=threads)
+    hits = open_events([Path(event)])[0].read()
+    warm = _seconds(pipeline.warm_up)
+    with growth() as grown:
+        tracks = pipeline.run(hits, keep_graphs=keep is not None)
+    if keep is not None:
+        graphs = {name: tracks.graphs[name] for name in ("filter", "gnn") if name in tracks.graphs}
+        np.savez(keep, allow_pickle=False, label=tracks.label, tracks=tracks.num_tracks, **graphs)
+    candidates = next(stage.count_out for stage in tracks.stages if stage.name == "graph")
+    return {"stages": {stage.name: stage.seconds for stage in tracks.stages}, "warm_up": warm, "candidates": candidates,
+            "peak_bytes": grown.highest or 0}
+
+
+def assembled_here(bundle: str, event: str, models: dict[str, str], threads: int, keep: str | None) -> dict[str, Any]:
+    """Run the assembled pipeline in this process; as `ours_here`, and keeps logits near the cuts as well."""
+    spec = Bundle.open(bundle).spec
+    return run_assembled(spec, models, open_events([Path(event)])[0].read(), threads, keep)
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def _differences(bundle: Bundle, event: Event, kept: dict[str, Path]) -> dict[str, dict[str, Any]]:
+    """Return how the tracks of each of ours differ from those of the mended pipeline, as facts of ours."""
+    if MENDED not in kept or not kept[MENDED].is_file():
+        return {}
+    with np.load(kept[MENDED]) as held:
+        theirs = dict(held)
+    found = {}
+    for name, path in kept.items():
+        if name == MENDED or not path.is_file():
+            continue
+        with np.load(path) as held:
+            ours = dict(held)
+        flips = compared(bundle.spec, ours, theirs)
+        found[name] = flips.to_facts() | _verdict(bundle, event, flips.edges, ours)
+    return found
+
+
+def _verdict(bundle: Bundle, event: Event, edges: NDArray[np.int64], ours: dict[str, Any]) -> dict[str, Any]:
+    """Return on how many of the edges that two filters decide otherwise ours decides as float64 does; nothing without torch."""
+    if not edges.shape[1]:
+        return {}
+    try:
+        from trkx.runtime.bench.torch_peers import reference_logits
+    except ImportError:
+        return {}
+    x = node_features(event, bundle.spec.features)
+    edges = oriented(edges, event.position, bundle.spec.needed_graph().direction)
+    exact = reference_logits(bundle, "filter", (x, edges)).reshape(-1) > logit_of_cut(bundle.spec.needed_cut("filter"))
+    passed = np.isin(keys(edges, len(event)), keys(ours["filter"], len(event)))
+    return {"flips where float64 is with us": int(np.count_nonzero(exact == passed))}

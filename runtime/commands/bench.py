@@ -1,0 +1,116 @@
+"""`trkx bench`: stages and the whole pipeline against peers in the same run, and against what the machine can do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from trkx.runtime.bench.roofline import Rates
+
+BUSY = 0.5
+"""Load of the machine before a benchmark begins, above which its medians are not to be trusted."""
+
+
+def command(
+    what: Annotated[str, typer.Argument(help="neighbours, filter, gnn, components, pipeline or ladder.")],
+    bundle: Annotated[Path | None, typer.Argument(help="Bundle folder; filter, gnn, pipeline and ladder need one.")] = None,
+    events: Annotated[list[Path] | None, typer.Option("--events", help="Events: folders or files (repeatable).")] = None,
+    sizes: Annotated[
+        str, typer.Option("--sizes", help="Numbers of hits, such as 10000,100000: the event is cut or overlaid to each.")
+    ] = "",
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Timed calls of each case, in turn, after a first one.")] = 5,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Threads of every case; one per core if not given.")
+    ] = None,
+    case: Annotated[list[str] | None, typer.Option("--case", help="Measure this case (repeatable); all if not given.")] = None,
+    edges: Annotated[int | None, typer.Option("--edges", min=1, help="Give a network at most so many edges.")] = None,
+    synthetic: Annotated[
+        bool, typer.Option("--synthetic", help="gnn, filter: also a made-up graph of 20 000 hits and 120 000 edges.")
+    ] = False,
+    memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Peak memory too, in a process of its own.")] = True,
+    limit: Annotated[float, typer.Option("--limit", min=1.0, help="Seconds after which such a process is stopped.")] = 300.0,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the JSON and the picture.")] = Path("bench"),
+) -> None:
+    """Measure a stage or the whole: medians, spread, ratio to ours, share of the machine's rates, memory. Asserts no time.
+
+    Writes WHAT.json (with machine and versions) and, if there is more than one size, WHAT.png.
+    """
+    from rich.console import Console
+
+    from trkx.errors import MissingExtraError
+    from trkx.runtime.bench.machine import machine_facts
+    from trkx.runtime.bench.options import Options
+    from trkx.runtime.bench.report import plot, write_json
+    from trkx.runtime.bench.roofline import measured_rates
+    from trkx.runtime.bench.table import benchmark
+    from trkx.runtime.pipeline import available_cores
+
+    chosen = benchmark(what)
+    progress, console = Console(stderr=True, highlight=False), Console(highlight=False)
+    options = Options(
+        bundle=bundle, events=tuple(events or ()), sizes=parsed_sizes(sizes), rounds=rounds, threads=threads or available_cores(),
+        peers=tuple(case or ()), edges=edges, synthetic=synthetic, limit=limit, memory=memory,
+        tell=lambda step: progress.print(step, style="dim", soft_wrap=True),
+    )
+    facts, before = machine_facts(options.threads), _load()
+    rates: Rates | None = None
+    if chosen.rooflined:
+        options.tell("what the machine can do")
+        rates = measured_rates(options.threads)
+    rows = chosen.rows(options)
+    path = write_json(out / f"{what}.json", what, rows, facts, rates, {"before": before, "after": _load()})
+    title = f"{what}, {facts['processor']}, {options.threads} threads"
+    _print(console, chosen.tables(rows, title, rates), rates)
+    if before is not None and before > BUSY:
+        busy = f"The machine was busy before this began (load {before:.1f})"
+        console.print(f"{busy}: torch suffers most from that; compare the best rounds.", style="yellow", soft_wrap=True)
+    console.print(f"written: {path}", soft_wrap=True)
+    try:
+        picture = plot(out / f"{what}.png", rows, title)
+    except MissingExtraError as error:
+        console.print(f"no picture: {error}", style="yellow", soft_wrap=True)
+    else:
+        if picture is not None:
+            console.print(f"written: {picture}", soft_wrap=True)
+
+
+def parsed_sizes(text: str) -> tuple[int, ...]:
+    """Return the numbers of "10000,100_000"; SpecError for anything else."""
+    from trkx.errors import SpecError
+
+    try:
+        sizes = tuple(int(part) for part in text.replace(" ", "").split(",") if part)
+    except ValueError:
+        sizes = (0,)
+    if any(size < 1 for size in sizes):
+        raise SpecError(f"--sizes: expected numbers of hits with commas between them, such as 10000,100000; found '{text}'.")
+    return sizes
+
+
+def _print(console: Console, tables: Sequence[object], rates: Rates | None) -> None:
+    from rich.console import Console as Wide
+
+    # a table of many columns on a pipe would be cut to 80 columns
+    shown = console if console.is_terminal else Wide(highlight=False, width=200)
+    for one in tables:
+        shown.print(one)
+    if rates is not None:
+        products = f"float32 matrix products: {rates.gemm / 1e9:.0f} GFLOP/s ({rates.gemm_by})"
+        console.print(f"{products}; copy: {rates.copy / 1e9:.1f} GB/s", soft_wrap=True)
+
+
+def _load() -> float | None:
+    """Return how many processes wanted to run in the last minute, where the system says."""
+    import os
+
+    try:
+        return os.getloadavg()[0]
+    except (OSError, AttributeError):
+        return None

@@ -1,0 +1,101 @@
+"""The networks as machine code for their own shapes, tile by tile, from the bundle's weights. Needs neither torch nor ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import numpy as np
+from safetensors.numpy import load
+
+from trkx.bundle import Bundle
+from trkx.errors import SpecError
+from trkx.identity import require_same
+from trkx.runtime.describe import describe_safetensors
+from trkx.runtime.engines import base
+from trkx.runtime.engines.base import EdgeFilter, Engine, Float, Int, not_loadable
+from trkx.runtime.tiled.attention import TiledAttention
+from trkx.runtime.tiled.chains import Weights
+from trkx.runtime.tiled.edge_filter import TiledEmbedding, TiledFilter
+from trkx.runtime.tiled.graph_form import form_of_gnn, form_of_message_passing
+from trkx.runtime.tiled.graph_network import TiledGraphNetwork
+from trkx.spec import AttentionSpec, GNNSpec, PipelineSpec
+
+GraphNetwork = Callable[[Float, Int, Float | None, int], Float]
+
+
+class TiledEngine:
+    """The networks of one bundle. All calls may come from any number of threads at once.
+
+    other: runs the stages that tiles can't: networks whose batch norms look at all rows of an event.
+    """
+
+    def __init__(self, spec: PipelineSpec, weights: Mapping[str, Float], threads: int, other: Callable[[], Engine]) -> None:
+        self._threads = threads
+        networks = spec.networks
+        whole = [stage for stage, network in networks.items() if network.looks_at_all_rows]
+        self._other = other() if whole else None
+        self._embedding = self._filter = None
+        self._gnn: GraphNetwork | None = None
+        if spec.embedding is not None and "embedding" not in whole:
+            self._embedding = TiledEmbedding(spec.embedding, spec.features, _of_stage(weights, "embedding"))
+        if spec.filter is not None and "filter" not in whole:
+            self._filter = TiledFilter(spec.filter, spec.features, _of_stage(weights, "filter"))
+        if spec.gnn is not None and "gnn" not in whole:
+            self._gnn = _graph_network(spec, _of_stage(weights, "gnn"))
+
+    def embed(self, x: Float) -> Float:
+        """Return the place of each hit, float32 [N, D]."""
+        return self._embedding(x, self._threads) if self._embedding is not None else self._left("embedding").embed(x)
+
+    def edge_filter(self, x: Float) -> EdgeFilter | None:
+        """Return the filter for the edges of the event with hits x; None if it has to see all edges at once."""
+        return None if self._filter is None else self._filter.of(x, self._threads)
+
+    def filter(self, x: Float, edge_index: Int) -> Float:
+        """Return the filter's logit of each edge, float32 [E]."""
+        if self._filter is None:
+            return self._left("filter").filter(x, edge_index)
+        return self._filter.of(x, self._threads).in_threads(edge_index, self._threads)
+
+    def gnn(self, x: Float, edge_index: Int, edge_attr: Float | None = None) -> Float:
+        """Return the graph network's logit of each edge, float32 [E]."""
+        if self._gnn is None:
+            return self._left("gnn").gnn(x, edge_index, edge_attr)
+        return self._gnn(x, edge_index, edge_attr, self._threads)
+
+    def _left(self, stage: str) -> Engine:
+        if self._other is None:
+            raise SpecError(f"the bundle has no {stage}.")
+        return self._other
+
+
+def open_engine(bundle: Bundle, threads: int) -> TiledEngine:
+    """Return the engine for a bundle's weights.
+
+    Raises:
+        BundleError: they are edited, say that they were made for another spec, or do not fit theirs.
+        MissingExtraError: a network has to see all rows of an event at once, and ONNX Runtime, which can, is not installed.
+    """
+    data = bundle.read("all", "safetensors")
+    try:
+        weights = load(data)
+    except Exception as error:  # SafetensorError has no stable place
+        raise not_loadable(bundle, "all", "safetensors", error) from error
+    where = bundle.path / bundle.entry("all", "safetensors").path
+    require_same(describe_safetensors(data, str(where))["metadata"], bundle.spec, str(where))
+    return TiledEngine(bundle.spec, weights, threads, partial(base.open_engine, "onnxruntime", bundle, threads))
+
+
+def _of_stage(weights: Mapping[str, Float], stage: str) -> Weights:
+    prefix = f"{stage}."
+    return {name.removeprefix(prefix): np.asarray(value) for name, value in weights.items() if name.startswith(prefix)}
+
+
+def _graph_network(spec: PipelineSpec, weights: Weights) -> GraphNetwork:
+    if isinstance(spec.gnn, AttentionSpec):
+        return TiledAttention(spec.gnn, spec.features, weights)
+    if isinstance(spec.gnn, GNNSpec):
+        return TiledGraphNetwork(form_of_gnn(spec.gnn, spec.features, weights))
+    assert spec.gnn is not None
+    return TiledGraphNetwork(form_of_message_passing(spec.gnn, spec.features, weights))

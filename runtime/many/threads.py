@@ -1,0 +1,57 @@
+"""Several events in flight over one shared pipeline, on threads.
+
+Threads and not processes: where measured (docs/throughput.md) they are as fast, because networks and kernels run without the
+interpreter's lock; there is one bundle in memory, no event is copied between processes, and no worker can die alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from trkx.errors import SpecError
+from trkx.runtime.events import EventSource
+from trkx.runtime.many.found import Found, hits_of
+from trkx.runtime.many.order import in_order
+from trkx.runtime.pipeline import Pipeline, available_cores
+
+
+def threads_of_worker(workers: int, threads: int | None = None) -> int:
+    """Return the threads of each of so many workers: `threads` if given, else an equal share of the cores, at least one."""
+    return threads or max(1, available_cores() // workers)
+
+
+def track_in_threads(pipeline: Pipeline, sources: Sequence[EventSource], workers: int = 1) -> Generator[Found, None, None]:
+    """Yield the tracks of events in their order, `workers` events at a time.
+
+    An event is read by the worker that runs it, so that at most `workers` events are in memory, and at most so many answers
+    again wait for an earlier one. Closing the generator waits for the events in flight; those not begun are dropped.
+
+    Args:
+        pipeline: shared by all workers; open it with `threads_of_worker` threads.
+        sources: the events.
+        workers: events at a time; with 1 everything happens in the calling thread.
+
+    Raises:
+        SpecError: fewer than one worker.
+        TrkxError: what reading or running the first bad event (in their order) raises, after all before it were yielded.
+    """
+    if workers < 1:
+        raise SpecError(f"workers must be at least 1, found {workers}.")
+    if workers == 1:
+        yield from (_track(pipeline, source) for source in sources)
+        return
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="trkx-event")
+
+    def submit(source: EventSource) -> Future[Found]:
+        return pool.submit(_track, pipeline, source)
+
+    try:
+        yield from in_order(sources, submit, lambda: 2 * workers)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _track(pipeline: Pipeline, source: EventSource) -> Found:
+    event = source.read()
+    return Found(hits_of(event), pipeline.run(event))

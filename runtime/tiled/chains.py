@@ -1,0 +1,256 @@
+"""One MLP as tiles run it: its weights in one form, whichever declaration they come from, and the code for them.
+
+The first layer is split by block: blocks of hits are multiplied once per hit ("products", which edges then gather), blocks
+of rows are multiplied where they stand.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trkx.errors import BundleError
+from trkx.runtime.tiled.emit import INT32, Value
+from trkx.runtime.tiled.gemm import gemm, packed, stride, widened
+from trkx.runtime.tiled.host import Host
+from trkx.runtime.tiled.program import Tile
+from trkx.runtime.tiled.rows import Step, dotted, gathered, row_steps
+from trkx.spec import Activation, ChainSpec
+
+Float = NDArray[np.float32]
+Weights = Mapping[str, Float]
+NORM_EPS = 1e-5  # torch.nn.LayerNorm
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A linear layer and what follows it. weight: [out, in]; scales: (factor, summand), [out] each, one for each "scale"."""
+
+    weight: Float
+    bias: Float
+    steps: tuple[Step, ...]
+    scales: tuple[tuple[Float, Float], ...]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Layers; the first one's weight is split into `blocks` (name to [out, width]) in the order of the concatenation.
+
+    judges: its one column is a logit, which write_logits writes.
+    """
+
+    blocks: Mapping[str, Float]
+    layers: tuple[Layer, ...]
+    judges: bool = False
+
+    @property
+    def out(self) -> int:
+        """Columns of the output."""
+        return len(self.layers[-1].bias)
+
+    @property
+    def widest(self) -> int:
+        """The widest layer's columns."""
+        return max(len(layer.bias) for layer in self.layers)
+
+    def shape(self) -> tuple[Any, ...]:
+        """Return what its code depends on: chains of equal shape differ in their numbers alone."""
+        blocks = tuple((name, weight.shape) for name, weight in self.blocks.items())
+        return (blocks, *((layer.weight.shape, layer.steps) for layer in self.layers))
+
+
+def tensor(weights: Weights, name: str) -> Float:
+    """Return a tensor by name; BundleError if it is not there."""
+    if name not in weights:
+        raise BundleError(f"the weights lack '{name}': they do not fit the specification. Export the bundle again.")
+    return np.ascontiguousarray(weights[name], np.float32)
+
+
+def chain_of_mlp(
+    weights: Weights,
+    prefix: str,
+    blocks: Mapping[str, int],
+    layers: int,
+    activation: Activation,
+    layer_norm: bool,
+    out: int | None,
+) -> Chain:
+    """Return the chain of a trkx.models BlockMLP whose tensors begin with `prefix`."""
+    steps = (*((Step("norm"), Step("scale")) if layer_norm else ()), *_act(activation))
+    made: list[Layer] = []
+    place = 0  # in the nn.Sequential
+    linear = f"{prefix}first"
+    for _ in range(layers):
+        weight, bias = tensor(weights, f"{linear}.weight"), tensor(weights, f"{linear}.bias")
+        scales: tuple[tuple[Float, Float], ...] = ()
+        if layer_norm:
+            scales = ((tensor(weights, f"{prefix}rest.{place}.weight"), tensor(weights, f"{prefix}rest.{place}.bias")),)
+            place += 1
+        made.append(Layer(weight, bias, steps, scales))
+        place += 1
+        linear = f"{prefix}rest.{place}"
+        place += 1
+    if out is not None:
+        made.append(Layer(tensor(weights, f"{linear}.weight"), tensor(weights, f"{linear}.bias"), (), ()))
+    return Chain(_split(made[0].weight, blocks), tuple(made))
+
+
+def chain_of_spec(weights: Weights, prefix: str, blocks: Mapping[str, int], spec: ChainSpec) -> Chain:
+    """Return the chain of a trkx.models BlockChain whose tensors begin with `prefix`; batch norms must have stored statistics."""
+    made: list[Layer] = []
+    for place in range(len(spec.widths)):
+        last = place == len(spec.widths) - 1
+        if last:
+            norm, batch_norm, activation = spec.output_norm, spec.output_batch_norm, spec.output_activation
+        elif place == 0 and spec.bare_first:
+            norm, batch_norm, activation = "none", "none", "none"
+        else:
+            norm, batch_norm, activation = spec.norm, spec.batch_norm, spec.activation
+        steps: list[Step] = []
+        scales: list[tuple[Float, Float]] = []
+        if norm != "none":
+            steps.append(Step("norm"))
+        if norm == "affine":
+            steps.append(Step("scale"))
+            scales.append((tensor(weights, f"{prefix}norms.{place}.weight"), tensor(weights, f"{prefix}norms.{place}.bias")))
+        if batch_norm != "none":
+            steps.append(Step("scale"))
+            scales.append(
+                _stored_norm(weights, f"{prefix}batch_norms.{place}.", spec.batch_norm_eps, batch_norm.endswith("affine"))
+            )
+        steps = [*_act(activation), *steps] if spec.activation_first else [*steps, *_act(activation)]
+        weight, bias = tensor(weights, f"{prefix}linears.{place}.weight"), tensor(weights, f"{prefix}linears.{place}.bias")
+        made.append(Layer(weight, bias, tuple(steps), tuple(scales)))
+    return Chain(_split(made[0].weight, blocks), tuple(made))
+
+
+def judging(chain: Chain) -> Chain:
+    """Return a chain of one output column whose end is written as logits."""
+    return dataclasses.replace(chain, judges=True)
+
+
+def _act(activation: Activation) -> tuple[Step, ...]:
+    return () if activation == "none" else (Step("act", activation),)
+
+
+def _stored_norm(weights: Weights, prefix: str, eps: float, affine: bool) -> tuple[Float, Float]:
+    mean, variance = (tensor(weights, f"{prefix}{name}").astype(np.float64) for name in ("running_mean", "running_var"))
+    factor = 1.0 / np.sqrt(variance + eps)
+    if affine:
+        factor = factor * tensor(weights, f"{prefix}weight")
+    summand = -mean * factor + (tensor(weights, f"{prefix}bias") if affine else 0.0)
+    return factor.astype(np.float32), summand.astype(np.float32)
+
+
+def _split(weight: Float, blocks: Mapping[str, int]) -> dict[str, Float]:
+    if weight.shape[1] != sum(blocks.values()):
+        raise BundleError(f"a first layer reads {weight.shape[1]} columns, the specification says {sum(blocks.values())}.")
+    ends = np.cumsum(list(blocks.values()))[:-1]
+    return dict(zip(blocks, np.split(weight, ends, axis=1), strict=True))
+
+
+def bindings(chain: Chain, name: str, target: Host) -> dict[str, NDArray[Any]]:
+    """Return the arrays that a chain's code reads, under names that begin with `name`."""
+    arrays: dict[str, NDArray[Any]] = {f"{name}.{block}": packed(weight, target) for block, weight in chain.blocks.items()}
+    for place, layer in enumerate(chain.layers):
+        last = place == len(chain.layers) - 1
+        if last and _ends_in_dot(chain):
+            row = np.zeros(-(-layer.weight.shape[1] // target.lanes) * target.lanes, np.float32)
+            row[: layer.weight.shape[1]] = layer.weight[0]
+            arrays[f"{name}.{place}"], arrays[f"{name}.{place}.bias"] = row, layer.bias
+            continue
+        if place:
+            arrays[f"{name}.{place}"] = packed(layer.weight, target)
+        arrays[f"{name}.{place}.bias"] = widened(layer.bias, target)
+        if layer.scales:
+            arrays[f"{name}.{place}.scales"] = np.concatenate([widened(part, target) for pair in layer.scales for part in pair])
+    if chain.judges and not _ends_in_dot(chain):
+        arrays[f"{name}.one"] = np.zeros(target.lanes, np.float32)
+        arrays[f"{name}.one"][0] = 1.0
+        arrays[f"{name}.zero"] = np.zeros(1, np.float32)
+    return arrays
+
+
+def _ends_in_dot(chain: Chain) -> bool:
+    """Whether the last layer is one product of two vectors a row, with nothing behind it."""
+    return chain.judges and len(chain.layers) > 1 and not chain.layers[-1].steps
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A block that has a row for each of the tile's rows: where it begins, and the distances of rows and of columns."""
+
+    block: str
+    place: Value
+    row_step: int
+    column_step: int = 1
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Products of a block that stand in an array of hits, read through an array of int32 indices of the tile's rows."""
+
+    products: str
+    index: str
+
+
+def write_chain(tile: Tile, chain: Chain, name: str, rows: Sequence[Rows], gathers: Sequence[Gathered] = ()) -> tuple[Value, int]:
+    """Write a chain over a tile; return where its output stands, and the distance of its rows.
+
+    Gathered products bring the first layer's bias with them. A chain that judges is ended by `write_logits`.
+    """
+    module = tile.module
+    width = len(chain.layers[0].bias)
+    step = stride(width, module.target)
+    here = tile.scratch(step)
+    if gathers:
+        pointers = [p for g in gathers for p in (tile.whole(g.products), tile.row(g.index, 1, INT32))]
+        tile.call(gathered(module, step, len(gathers), False), here, tile.rows, *pointers)
+    bias = tile.whole(f"{name}.0.bias")
+    for number, block in enumerate(rows):
+        inputs = chain.blocks[block.block].shape[1]
+        onto = number > 0 or len(gathers) > 0
+        product = gemm(module, inputs, width, block.row_step, block.column_step, onto)
+        tile.call(product, block.place, tile.whole(f"{name}.{block.block}"), bias, here, tile.rows)
+    there: Value = None
+    for place, layer in enumerate(chain.layers):
+        if place:
+            if place == len(chain.layers) - 1 and _ends_in_dot(chain):
+                break
+            inputs, width = layer.weight.shape[1], layer.weight.shape[0]
+            before, step = step, stride(width, module.target)
+            there = tile.scratch(step) if there is None or step != before else there
+            product = gemm(module, inputs, width, before, 1, False)
+            tile.call(product, here, tile.whole(f"{name}.{place}"), tile.whole(f"{name}.{place}.bias"), there, tile.rows)
+            here, there = there, here if step == before else None
+        if layer.steps:
+            scales = tile.whole(f"{name}.{place}.scales") if layer.scales else here
+            tile.call(row_steps(module, width, step, layer.steps), here, scales, tile.rows)
+    return here, step
+
+
+def write_logits(tile: Tile, chain: Chain, name: str, end: tuple[Value, int], out: str, squash: bool = False) -> None:
+    """Write the one column of a chain's output to the array `out`, float32 [rows]; `end` is what write_chain returned.
+
+    squash: the sigmoids of the logits.
+    """
+    place, step = end
+    if _ends_in_dot(chain):
+        last = len(chain.layers) - 1
+        width = chain.layers[-1].weight.shape[1]
+        weights, bias = tile.whole(f"{name}.{last}"), tile.whole(f"{name}.{last}.bias")
+    else:
+        width, weights, bias = 1, tile.whole(f"{name}.one"), tile.whole(f"{name}.zero")
+    tile.call(dotted(tile.module, width, step, squash), place, weights, bias, tile.row(out), tile.rows)
+
+
+def write_product(tile: Tile, weight: str, inputs: int, outputs: int, block: Rows, bias: str, out: str) -> None:
+    """Write the products of one block of hits, once per hit, to the array `out`; pieces must end at whole tiles."""
+    product = gemm(tile.module, inputs, outputs, block.row_step, block.column_step, False)
+    place = tile.row(out, stride(outputs, tile.module.target))
+    tile.call(product, block.place, tile.whole(weight), tile.whole(bias), place, tile.rows)

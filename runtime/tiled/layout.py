@@ -1,0 +1,58 @@
+"""Edges as tiles want them: by target, with the lists through which a hit finds the edges that end or start at it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trkx.runtime.edges import stable_order
+
+Int = NDArray[np.int64]
+Int32 = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The edges of one event, by target; edges of one target in the order in which they came.
+
+    order: int64 [E], where each stood before; None if they came like this. source, target: int32 [E]. in_ends, out_ends:
+    int64 [N + 1], edges that end (by place) or start (by place in out_list) at each hit. out_list: int32 [E], edges by source.
+    out_target: int32 [E], their targets.
+    """
+
+    order: Int | None
+    source: Int32
+    target: Int32
+    in_ends: Int
+    out_ends: Int
+    out_list: Int32
+    out_target: Int32
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that phases read, by name."""
+        names = ("source", "target", "in_ends", "out_ends", "out_list", "out_target")
+        return {name: getattr(self, name) for name in names}
+
+    def edge_bounds(self, least: int) -> list[int]:
+        """Return ends of pieces of about `least` edges; all edges of a target lie in one piece."""
+        edges = len(self.source)
+        wanted = np.arange(least, edges, least)
+        ends = self.in_ends[np.searchsorted(self.in_ends, wanted)]
+        return [0, *(int(end) for end in np.unique(ends) if 0 < end < edges), *([edges] if edges else [])]
+
+
+def layout(edge_index: Int, hits: int) -> Layout:
+    """Return the layout of edges, int64 [2, E], among `hits` hits."""
+    order = None
+    if np.any(np.diff(edge_index[1]) < 0):
+        order, _ = stable_order(edge_index[1].astype(np.int32), hits)
+        edge_index = edge_index[:, order]
+    source, target = (np.ascontiguousarray(row, np.int32) for row in edge_index)
+    in_ends = np.zeros(hits + 1, np.int64)
+    np.cumsum(np.bincount(target, minlength=hits), out=in_ends[1:])
+    listed, out_ends = stable_order(source, hits)
+    out_list = listed.astype(np.int32)
+    return Layout(order, source, target, in_ends, out_ends, out_list, target[out_list])

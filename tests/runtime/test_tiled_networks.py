@@ -1,0 +1,270 @@
+"""Every declaration of a network, run by tiles, against the same weights as float64 PyTorch modules."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from trkx.chains import ChainSpec
+from trkx.graph_networks import AttentionSpec, GNNSpec, MessagePassingSpec
+from trkx.runtime.engines.tiled import TiledEngine
+from trkx.spec import (
+    ChainEmbeddingSpec,
+    ChainFilterSpec,
+    CutSpec,
+    EmbeddingSpec,
+    FeatureSpec,
+    FilterSpec,
+    GraphSpec,
+    PipelineSpec,
+)
+
+torch = pytest.importorskip("torch", reason="not checked: needs torch")
+
+FEATURES = (
+    FeatureSpec("r", 1000.0),
+    FeatureSpec("phi", 3.141592653589793),
+    FeatureSpec("z", 1000.0),
+    FeatureSpec("cell_count", 10.0),
+)
+OWN = (FeatureSpec("z", 500.0), FeatureSpec("r", 1000.0))
+
+
+def chain(*widths, **changes):
+    return ChainSpec(widths, **{"activation": "silu", "norm": "affine", **changes})
+
+
+EMBEDDINGS = {
+    "mlp": EmbeddingSpec(20, 3, 8),
+    "mlp, no norm, one dimension": EmbeddingSpec(20, 1, 1, layer_norm=False, normalize=False, geometry=False),
+    "wide": EmbeddingSpec(200, 2, 32, activation="gelu"),
+    "chain": ChainEmbeddingSpec(chain(30, 12, 3, activation="tanh"), True, OWN),
+}
+FILTERS = {
+    "pairs": FilterSpec(24, 3),
+    "no geometry, no norm": FilterSpec(40, 2, activation="relu", layer_norm=False, geometry=False),
+    "512 wide": FilterSpec(512, 2),
+    **{
+        activation: ChainFilterSpec(chain(17, 9, 1, activation=activation))
+        for activation in ("relu", "tanh", "gelu", "leaky_relu", "elu", "mish", "softplus", "sigmoid", "none")
+    },
+    "one layer": ChainFilterSpec(ChainSpec((1,))),
+    "plain norm, activation first": ChainFilterSpec(chain(150, 9, 1, norm="plain", activation_first=True), OWN),
+    "stored batch norm": ChainFilterSpec(chain(33, 9, 1, norm="none", batch_norm="running_affine", batch_norm_eps=1e-3)),
+    "stored batch norm without weights": ChainFilterSpec(chain(33, 1, batch_norm="running", bare_first=True)),
+    "squashed": ChainFilterSpec(chain(9, 1, output_activation="tanh")),
+}
+BASE = MessagePassingSpec(chain(12, 8), chain(12, 10), chain(16, 8), chain(16, 10), chain(12, 1), 2)
+GNNS = {
+    "ours": GNNSpec(16, 3),
+    "ours, three layers, hidden 70": GNNSpec(70, 2, layers=3),
+    "ours, no geometry, no norm": GNNSpec(9, 1, layers=1, activation="tanh", layer_norm=False, geometry=False),
+    "nodes first": BASE,
+    "edges first": dataclasses.replace(BASE, order="edges", residual=True),
+    "together": dataclasses.replace(BASE, order="together", residual=True, shared_nodes=False, shared_edges=False),
+    "both ends": dataclasses.replace(BASE, node_inputs=("both", "node")),
+    "edges first, both ends": dataclasses.replace(BASE, order="edges", node_inputs=("both", "node")),
+    "edges first, incoming and outgoing": dataclasses.replace(BASE, order="edges", node_inputs=("outgoing", "node", "incoming")),
+    "every aggregation": dataclasses.replace(
+        BASE, aggregations=("sum", "mean", "max", "std"), node_inputs=("node", "incoming", "outgoing")
+    ),
+    "every aggregation of both": dataclasses.replace(
+        BASE, order="edges", aggregations=("max", "std", "mean"), node_inputs=("both", "node")
+    ),
+    "first states": dataclasses.replace(
+        BASE,
+        node_inputs=("node_first", "incoming", "node", "outgoing_first"),
+        edge_inputs=("edge_first", "source", "target_first", "edge"),
+        classifier_inputs=("source_first", "edge", "edge_first", "target"),
+    ),
+    "first states, edges first": dataclasses.replace(
+        BASE,
+        order="edges",
+        residual=True,
+        node_inputs=("node", "incoming", "incoming_first"),
+        edge_inputs=("edge", "source_first", "target"),
+    ),
+    "both first": dataclasses.replace(BASE, node_inputs=("both_first", "node")),
+    "decoder": dataclasses.replace(BASE, decoder=chain(7, 5), classifier_inputs=("edge",)),
+    "decoder to one column": dataclasses.replace(BASE, decoder=chain(7, 1), classifier_inputs=("target", "edge")),
+    "edges alone": dataclasses.replace(BASE, edge_inputs=("edge",)),
+    "squashed": dataclasses.replace(BASE, edge_squash=True, residual=True),
+    "undirected": dataclasses.replace(BASE, undirected=True),
+    "attributes": dataclasses.replace(BASE, edge_features=("dr", "dphi"), order="edges"),
+    "no iteration": dataclasses.replace(BASE, iterations=0),
+    "own columns": dataclasses.replace(BASE, features=OWN),
+    "classifier of one layer": dataclasses.replace(BASE, classifier=ChainSpec((1,), output_activation="relu")),
+    "attention": AttentionSpec(chain(8), chain(12, 1), chain(16, 8), 3),
+    "attention, one layer": AttentionSpec(chain(8), ChainSpec((1,)), chain(8), 2, shortcut=False, residual=False),
+    "attention, every aggregation": AttentionSpec(
+        chain(8),
+        chain(12, 1),
+        chain(16, 8),
+        2,
+        node_inputs=("incoming", "node", "outgoing"),
+        aggregations=("sum", "max", "mean", "std"),
+    ),
+    "attention, undirected": AttentionSpec(chain(8), chain(12, 1), chain(16, 8), 2, undirected=True, features=OWN),
+}
+
+
+def networks(**parts):
+    """Return (spec, weights by stage and name, modules in float64) of networks with random weights."""
+    from tests.support.foreign import random_weights
+    from trkx.models.networks import build_network
+
+    cuts = CutSpec(**{stage: 0.5 for stage in parts if stage != "embedding"})
+    spec = PipelineSpec("made", FEATURES, cuts=cuts, graph=GraphSpec(0.1) if "embedding" in parts else None, **parts)
+    modules = {stage: random_weights(build_network(spec, stage)) for stage in spec.stages}
+    weights = {
+        f"{stage}.{name}": value.numpy() for stage, module in modules.items() for name, value in module.state_dict().items()
+    }
+    return spec, weights, {stage: module.double() for stage, module in modules.items()}
+
+
+def engine_of(spec, weights, threads=2):
+    def none():
+        raise AssertionError("tiles run every stage of this network")
+
+    return TiledEngine(spec, weights, threads, none)
+
+
+def hits(rng, count):
+    x = rng.uniform(-1.0, 1.0, (count, 4)).astype(np.float32)
+    x[:, 0] = np.abs(x[:, 0]) + 0.03
+    return x
+
+
+def graphs(rng):
+    few = rng.integers(0, 12, (2, 40))
+    return {
+        "repeated edges": (12, np.concatenate([few, few, few[::-1]], axis=1)),
+        "isolated nodes": (60, rng.integers(0, 15, (2, 50))),
+        "one edge": (2, np.array([[0], [1]])),
+        "star": (600, np.stack([np.arange(1, 600), np.zeros(599, np.int64)])),
+        "star outwards": (600, np.stack([np.zeros(599, np.int64), np.arange(1, 600)])),
+        "random": (700, rng.integers(0, 700, (2, 3000))),
+    }
+
+
+def close(found, wanted):
+    wanted = np.asarray(wanted)
+    assert found.dtype == np.float32
+    assert found.shape == wanted.shape
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=4e-5 * max(1.0, float(np.abs(wanted).max())))
+
+
+@pytest.mark.parametrize("name", EMBEDDINGS)
+@pytest.mark.parametrize("count", [1, 23, 1000])
+def test_embeddings(name, count, rng):
+    spec, weights, modules = networks(embedding=EMBEDDINGS[name])
+    x = hits(rng, count)
+    with torch.no_grad():
+        wanted = modules["embedding"](torch.from_numpy(x).double()).numpy()
+    close(engine_of(spec, weights).embed(x), wanted)
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_filters(name, rng):
+    spec, weights, modules = networks(filter=FILTERS[name])
+    engine = engine_of(spec, weights)
+    for count, edges in graphs(rng).values():
+        x = hits(rng, count)
+        with torch.no_grad():
+            wanted = modules["filter"](torch.from_numpy(x).double(), torch.from_numpy(edges)).numpy()[:, 0]
+        close(engine.filter(x, edges), wanted)
+        judge = engine.edge_filter(x)
+        np.testing.assert_array_equal(np.concatenate([judge(edges[:, :7]), judge(edges[:, 7:])]), engine.filter(x, edges))
+
+
+@pytest.mark.parametrize("name", GNNS)
+def test_graph_networks(name, rng):
+    spec, weights, modules = networks(gnn=GNNS[name])
+    engine = engine_of(spec, weights)
+    for which, (count, edges) in graphs(rng).items():
+        x = hits(rng, count)
+        attributes = rng.normal(size=(edges.shape[1], len(spec.edge_features))).astype(np.float32) if spec.edge_features else None
+        given = [torch.from_numpy(x).double(), torch.from_numpy(edges)]
+        with torch.no_grad():
+            wanted = modules["gnn"](*given, *([] if attributes is None else [torch.from_numpy(attributes).double()])).numpy()[
+                :, 0
+            ]
+        found = engine.gnn(x, edges, attributes)
+        close(found, wanted)
+        for threads in (1, 5):
+            np.testing.assert_array_equal(engine_of(spec, weights, threads).gnn(x, edges, attributes), found, err_msg=which)
+
+
+@pytest.mark.parametrize(
+    "place", ["classifier.first.weight", "edge_networks.1.rest.0.bias", "node_networks.0.rest.2.bias", "node_encoder.first.bias"]
+)
+def test_every_weight_counts(place, rng):
+    spec, weights, _ = networks(gnn=GNNSpec(16, 3))
+    count, edges = graphs(rng)["random"]
+    x = hits(rng, count)
+    before = engine_of(spec, weights).gnn(x, edges)
+    changed = {**weights, f"gnn.{place}": weights[f"gnn.{place}"] * np.float32(1.5)}
+    assert np.abs(engine_of(spec, changed).gnn(x, edges) - before).max() > 1e-3
+
+
+def test_no_edges_no_logits(rng):
+    for gnn in (GNNS["ours"], GNNS["attention"], GNNS["together"], GNNS["undirected"]):
+        spec, weights, _ = networks(gnn=gnn, filter=FILTERS["pairs"])
+        engine = engine_of(spec, weights)
+        none = np.empty((2, 0), np.int64)
+        assert engine.gnn(hits(rng, 9), none).shape == (0,)
+        assert engine.filter(hits(rng, 9), none).shape == (0,)
+
+
+def test_nan_comes_out_as_nan(rng):
+    spec, weights, _ = networks(gnn=GNNSpec(16, 2), filter=FilterSpec(24, 2), embedding=EmbeddingSpec(20, 2, 8))
+    engine = engine_of(spec, weights)
+    x = hits(rng, 20)
+    x[4] = np.nan
+    edges = np.stack([np.arange(19), np.arange(1, 20)])
+    assert np.isnan(engine.embed(x)[4]).all()
+    assert np.isfinite(np.delete(engine.embed(x), 4, axis=0)).all()
+    assert np.isnan(engine.filter(x, edges)[[3, 4]]).all()
+    assert np.isfinite(engine.filter(x, edges)[5:]).all()
+    assert np.isnan(engine.gnn(x, edges)[[3, 4]]).all()
+
+
+@pytest.mark.parametrize("stage", ["embedding", "filter", "gnn"])
+def test_batch_norms_over_an_event_go_to_another_engine(stage, rng):
+    parts = {
+        "embedding": {"embedding": ChainEmbeddingSpec(chain(9, 3, batch_norm="event"), True)},
+        "filter": {"filter": ChainFilterSpec(chain(9, 1, batch_norm="event_affine"))},
+        "gnn": {"gnn": dataclasses.replace(BASE, node_encoder=chain(12, 8, batch_norm="event"))},
+    }[stage]
+    spec, weights, _ = networks(**parts)
+    asked = []
+
+    class Other:
+        def embed(self, x):
+            asked.append("embedding")
+            return x
+
+        def filter(self, x, edge_index):
+            asked.append("filter")
+            return x
+
+        def gnn(self, x, edge_index, edge_attr=None):
+            asked.append("gnn")
+            return x
+
+    engine = TiledEngine(spec, weights, 1, Other)
+    x, edges = hits(rng, 9), np.array([[0], [1]])
+    {"embedding": lambda: engine.embed(x), "filter": lambda: engine.filter(x, edges), "gnn": lambda: engine.gnn(x, edges)}[
+        stage
+    ]()
+    assert asked == [stage]
+    assert engine.edge_filter(x) is None
+
+
+def test_weights_that_do_not_fit_are_an_error():
+    from trkx.errors import BundleError
+
+    spec, weights, _ = networks(gnn=GNNSpec(16, 2))
+    del weights["gnn.classifier.first.bias"]
+    with pytest.raises(BundleError, match=r"classifier.first.bias"):
+        engine_of(spec, weights)
