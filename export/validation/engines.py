@@ -16,6 +16,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
+from safetensors.numpy import load
 
 from trkx.errors import ExportError
 from trkx.export.check import inputs_of, run_aoti, run_torchscript, torch_threads
@@ -23,6 +24,7 @@ from trkx.export.torchscript_file import load_torchscript
 from trkx.export.validation.model_file import ModelFile
 from trkx.export.validation.reference_ops import REFERENCE_OPS
 from trkx.export.zoo import Case, feeds_of
+from trkx.runtime.engines.tiled import TiledEngine
 
 Run = Callable[[Case], NDArray[np.generic]]
 """Takes a graph, returns the output as the engine gave it."""
@@ -61,7 +63,7 @@ class Engine:
 def engines_for(format: str, threads: Sequence[int] = THREADS) -> list[Engine]:
     """Return every engine that runs files of a format, here or not, CPU engines once for each number of threads.
 
-    format: "onnx", "torchscript", "aoti", or "eager" for a network without a file.
+    format: "onnx", "torchscript", "aoti", "weights", or "eager" for a network without a file.
     """
     return [row for row in _engines(threads) if format in row.formats]
 
@@ -74,6 +76,7 @@ def _engines(threads: Sequence[int]) -> list[Engine]:
         ("TorchScript", "torchscript", _torchscript, ""),
         ("AOTInductor", "aoti", _aoti, ""),
         ("PyTorch float32", "eager", _eager, ""),
+        ("trkx tiled", "weights", _tiled, ""),
     ):
         for count in threads:
             name = f"{family}, {count} thread{'s' * (count > 1)}"
@@ -162,6 +165,22 @@ def _eager(file: ModelFile, threads: int, device: str = "cpu") -> Run:
     if file.network is None:
         raise ExportError(f"{file.path}: the network is not known, so there is nothing to run in PyTorch")
     return module_run(file.stage, copy.deepcopy(file.network).to(device), threads, device)
+
+
+def _tiled(file: ModelFile, threads: int) -> Run:
+    if file.spec is None:
+        raise ExportError(f"{file.path}: the specification is not known, so the tiled engine can't run it")
+    spec = file.spec
+    engine = TiledEngine(spec, load(file.data), threads)
+
+    def run(case: Case) -> NDArray[np.generic]:
+        if file.stage == "embedding":
+            return engine.embed(case.x)
+        if file.stage == "filter":
+            return engine.filter(case.x, case.edge_index)[:, None]
+        return engine.gnn(case.x, case.edge_index, case.edge_attr)[:, None]
+
+    return run
 
 
 def _aoti(file: ModelFile, threads: int) -> Run:

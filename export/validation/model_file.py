@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from trkx.spec import PipelineSpec
+
 
 @dataclass(frozen=True)
 class ModelFile:
@@ -14,7 +16,7 @@ class ModelFile:
     Attributes:
         path: how rows call it (relative to the bundle).
         stage: "embedding", "filter" or "gnn".
-        format: "onnx", "torchscript" or "aoti".
+        format: "onnx", "torchscript" or "aoti"; "weights" for a bundle's weights, which the tiled engine runs.
         data: its content, verified against the bundle where there is one.
         num_features: columns of x.
         width: columns of the output.
@@ -22,6 +24,7 @@ class ModelFile:
         network: the float32 module that the file was made from, in eval mode; None for a file without its source.
         cut: on sigmoid(logit), None where there is none (embedding, or unknown).
         together: a row's result depends on all rows of the event (batch norms with its statistics): portions differ by right.
+        spec: of the pipeline; weights need it.
     """
 
     path: str
@@ -34,3 +37,4 @@ class ModelFile:
     network: nn.Module | None = None
     cut: float | None = None
     together: bool = False
+    spec: PipelineSpec | None = None

@@ -207,4 +207,15 @@ def files_of(bundle: Bundle, networks: Mapping[str, nn.Module]) -> tuple[list[Mo
         files.append(ModelFile(entry.path, entry.stage, entry.format, data, len(spec.features), spec.width(entry.stage),
                                target_of_entry(entry), networks.get(entry.stage), spec.cut(entry.stage),
                                spec.networks[entry.stage].looks_at_all_rows))
-    return files, rows
+    return [*files, *_weights(bundle, networks)], rows
+
+
+def _weights(bundle: Bundle, networks: Mapping[str, nn.Module]) -> list[ModelFile]:
+    """Return the weights as a file of each stage that the runtime's tiled engine runs; those of others are not its business."""
+    spec, entry = bundle.spec, bundle.entry("all", "safetensors")
+    data = bundle.read("all", "safetensors")
+    return [
+        ModelFile(entry.path, stage, "weights", data, len(spec.features), spec.width(stage), "ort-cpu", networks.get(stage),
+                  spec.cut(stage), False, spec)
+        for stage, network in spec.networks.items() if not network.looks_at_all_rows
+    ]

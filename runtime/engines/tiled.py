@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 
 import numpy as np
 from safetensors.numpy import load
@@ -30,11 +29,11 @@ class TiledEngine:
     other: runs the stages that tiles can't: networks whose batch norms look at all rows of an event.
     """
 
-    def __init__(self, spec: PipelineSpec, weights: Mapping[str, Float], threads: int, other: Callable[[], Engine]) -> None:
+    def __init__(self, spec: PipelineSpec, weights: Mapping[str, Float], threads: int, other: Engine | None = None) -> None:
         self._threads = threads
         networks = spec.networks
         whole = [stage for stage, network in networks.items() if network.looks_at_all_rows]
-        self._other = other() if whole else None
+        self._other = other
         self._embedding = self._filter = None
         self._gnn: GraphNetwork | None = None
         if spec.embedding is not None and "embedding" not in whole:
@@ -66,7 +65,7 @@ class TiledEngine:
 
     def _left(self, stage: str) -> Engine:
         if self._other is None:
-            raise SpecError(f"the bundle has no {stage}.")
+            raise SpecError(f"the tiled engine has no {stage}: there is none, or it looks at all rows of an event at once.")
         return self._other
 
 
@@ -84,7 +83,8 @@ def open_engine(bundle: Bundle, threads: int) -> TiledEngine:
         raise not_loadable(bundle, "all", "safetensors", error) from error
     where = bundle.path / bundle.entry("all", "safetensors").path
     require_same(describe_safetensors(data, str(where))["metadata"], bundle.spec, str(where))
-    return TiledEngine(bundle.spec, weights, threads, partial(base.open_engine, "onnxruntime", bundle, threads))
+    whole = any(network.looks_at_all_rows for network in bundle.spec.networks.values())
+    return TiledEngine(bundle.spec, weights, threads, base.open_engine("onnxruntime", bundle, threads) if whole else None)
 
 
 def _of_stage(weights: Mapping[str, Float], stage: str) -> Weights:

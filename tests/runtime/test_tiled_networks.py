@@ -123,10 +123,7 @@ def networks(**parts):
 
 
 def engine_of(spec, weights, threads=2):
-    def none():
-        raise AssertionError("tiles run every stage of this network")
-
-    return TiledEngine(spec, weights, threads, none)
+    return TiledEngine(spec, weights, threads)
 
 
 def hits(rng, count):
@@ -252,7 +249,7 @@ def test_batch_norms_over_an_event_go_to_another_engine(stage, rng):
             asked.append("gnn")
             return x
 
-    engine = TiledEngine(spec, weights, 1, Other)
+    engine = TiledEngine(spec, weights, 1, Other())
     x, edges = hits(rng, 9), np.array([[0], [1]])
     {"embedding": lambda: engine.embed(x), "filter": lambda: engine.filter(x, edges), "gnn": lambda: engine.gnn(x, edges)}[
         stage
