@@ -8,7 +8,7 @@ import numpy as np
 from safetensors.numpy import load
 
 from trkx.bundle import Bundle
-from trkx.errors import SpecError
+from trkx.errors import BundleError, SpecError
 from trkx.identity import require_same
 from trkx.runtime.describe import describe_safetensors
 from trkx.runtime.engines import base
@@ -37,11 +37,17 @@ class TiledEngine:
         self._embedding = self._filter = None
         self._gnn: GraphNetwork | None = None
         if spec.embedding is not None and "embedding" not in whole:
-            self._embedding = TiledEmbedding(spec.embedding, spec.features, _of_stage(weights, "embedding"))
+            own = _Read(weights, "embedding")
+            self._embedding = TiledEmbedding(spec.embedding, spec.features, own)
+            own.done("embedding")
         if spec.filter is not None and "filter" not in whole:
-            self._filter = TiledFilter(spec.filter, spec.features, _of_stage(weights, "filter"))
+            own = _Read(weights, "filter")
+            self._filter = TiledFilter(spec.filter, spec.features, own)
+            own.done("filter")
         if spec.gnn is not None and "gnn" not in whole:
-            self._gnn = _graph_network(spec, _of_stage(weights, "gnn"))
+            own = _Read(weights, "gnn")
+            self._gnn = _graph_network(spec, own)
+            own.done("gnn")
 
     def embed(self, x: Float) -> Float:
         """Return the place of each hit, float32 [N, D]."""
@@ -87,9 +93,25 @@ def open_engine(bundle: Bundle, threads: int) -> TiledEngine:
     return TiledEngine(bundle.spec, weights, threads, base.open_engine("onnxruntime", bundle, threads) if whole else None)
 
 
-def _of_stage(weights: Mapping[str, Float], stage: str) -> Weights:
-    prefix = f"{stage}."
-    return {name.removeprefix(prefix): np.asarray(value) for name, value in weights.items() if name.startswith(prefix)}
+class _Read(dict[str, Float]):
+    """Weights of one stage that remember which of them were read."""
+
+    def __init__(self, weights: Mapping[str, Float], stage: str) -> None:
+        prefix = f"{stage}."
+        super().__init__(
+            (name.removeprefix(prefix), np.asarray(value)) for name, value in weights.items() if name.startswith(prefix)
+        )
+        self._read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Float:
+        self._read.add(name)
+        return super().__getitem__(name)
+
+    def done(self, stage: str) -> None:
+        """Raise BundleError if a tensor was not read."""
+        left = sorted(set(self) - self._read)
+        if left:
+            raise BundleError(f"the weights of the {stage} have {', '.join(left[:5])}, which the specification has no place for.")
 
 
 def _graph_network(spec: PipelineSpec, weights: Weights) -> GraphNetwork:

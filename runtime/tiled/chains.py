@@ -64,10 +64,15 @@ class Chain:
         return (blocks, *((layer.weight.shape, layer.steps) for layer in self.layers))
 
 
-def tensor(weights: Weights, name: str) -> Float:
-    """Return a tensor by name; BundleError if it is not there."""
+def tensor(weights: Weights, name: str, *shape: int) -> Float:
+    """Return a tensor by name; BundleError if it is not there or has another shape: machine code would read beyond it."""
     if name not in weights:
         raise BundleError(f"the weights lack '{name}': they do not fit the specification. Export the bundle again.")
+    if weights[name].shape != shape:
+        raise BundleError(
+            f"the weights' '{name}' has shape {list(weights[name].shape)}, the specification says {list(shape)}. "
+            "Export the bundle again."
+        )
     return np.ascontiguousarray(weights[name], np.float32)
 
 
@@ -75,35 +80,39 @@ def chain_of_mlp(
     weights: Weights,
     prefix: str,
     blocks: Mapping[str, int],
+    hidden: int,
     layers: int,
     activation: Activation,
     layer_norm: bool,
     out: int | None,
 ) -> Chain:
-    """Return the chain of a trkx.models BlockMLP whose tensors begin with `prefix`."""
+    """Return the chain of a trkx.models BlockMLP whose tensors begin with `prefix`; BundleError where they do not fit."""
     steps = (*((Step("norm"), Step("scale")) if layer_norm else ()), *_act(activation))
     made: list[Layer] = []
     place = 0  # in the nn.Sequential
-    linear = f"{prefix}first"
+    linear, inputs = f"{prefix}first", sum(blocks.values())
     for _ in range(layers):
-        weight, bias = tensor(weights, f"{linear}.weight"), tensor(weights, f"{linear}.bias")
+        weight, bias = tensor(weights, f"{linear}.weight", hidden, inputs), tensor(weights, f"{linear}.bias", hidden)
+        inputs = hidden
         scales: tuple[tuple[Float, Float], ...] = ()
         if layer_norm:
-            scales = ((tensor(weights, f"{prefix}rest.{place}.weight"), tensor(weights, f"{prefix}rest.{place}.bias")),)
+            norm = f"{prefix}rest.{place}"
+            scales = ((tensor(weights, f"{norm}.weight", hidden), tensor(weights, f"{norm}.bias", hidden)),)
             place += 1
         made.append(Layer(weight, bias, steps, scales))
         place += 1
         linear = f"{prefix}rest.{place}"
         place += 1
     if out is not None:
-        made.append(Layer(tensor(weights, f"{linear}.weight"), tensor(weights, f"{linear}.bias"), (), ()))
+        made.append(Layer(tensor(weights, f"{linear}.weight", out, hidden), tensor(weights, f"{linear}.bias", out), (), ()))
     return Chain(_split(made[0].weight, blocks), tuple(made))
 
 
 def chain_of_spec(weights: Weights, prefix: str, blocks: Mapping[str, int], spec: ChainSpec) -> Chain:
     """Return the chain of a trkx.models BlockChain whose tensors begin with `prefix`; batch norms must have stored statistics."""
     made: list[Layer] = []
-    for place in range(len(spec.widths)):
+    inputs = sum(blocks.values())
+    for place, width in enumerate(spec.widths):
         last = place == len(spec.widths) - 1
         if last:
             norm, batch_norm, activation = spec.output_norm, spec.output_batch_norm, spec.output_activation
@@ -117,15 +126,17 @@ def chain_of_spec(weights: Weights, prefix: str, blocks: Mapping[str, int], spec
             steps.append(Step("norm"))
         if norm == "affine":
             steps.append(Step("scale"))
-            scales.append((tensor(weights, f"{prefix}norms.{place}.weight"), tensor(weights, f"{prefix}norms.{place}.bias")))
+            name = f"{prefix}norms.{place}"
+            scales.append((tensor(weights, f"{name}.weight", width), tensor(weights, f"{name}.bias", width)))
         if batch_norm != "none":
             steps.append(Step("scale"))
-            scales.append(
-                _stored_norm(weights, f"{prefix}batch_norms.{place}.", spec.batch_norm_eps, batch_norm.endswith("affine"))
-            )
+            name = f"{prefix}batch_norms.{place}."
+            scales.append(_stored_norm(weights, name, width, spec.batch_norm_eps, batch_norm.endswith("affine")))
         steps = [*_act(activation), *steps] if spec.activation_first else [*steps, *_act(activation)]
-        weight, bias = tensor(weights, f"{prefix}linears.{place}.weight"), tensor(weights, f"{prefix}linears.{place}.bias")
+        linear = f"{prefix}linears.{place}"
+        weight, bias = tensor(weights, f"{linear}.weight", width, inputs), tensor(weights, f"{linear}.bias", width)
         made.append(Layer(weight, bias, tuple(steps), tuple(scales)))
+        inputs = width
     return Chain(_split(made[0].weight, blocks), tuple(made))
 
 
@@ -138,18 +149,16 @@ def _act(activation: Activation) -> tuple[Step, ...]:
     return () if activation == "none" else (Step("act", activation),)
 
 
-def _stored_norm(weights: Weights, prefix: str, eps: float, affine: bool) -> tuple[Float, Float]:
-    mean, variance = (tensor(weights, f"{prefix}{name}").astype(np.float64) for name in ("running_mean", "running_var"))
+def _stored_norm(weights: Weights, prefix: str, width: int, eps: float, affine: bool) -> tuple[Float, Float]:
+    mean, variance = (tensor(weights, f"{prefix}{name}", width).astype(np.float64) for name in ("running_mean", "running_var"))
     factor = 1.0 / np.sqrt(variance + eps)
     if affine:
-        factor = factor * tensor(weights, f"{prefix}weight")
-    summand = -mean * factor + (tensor(weights, f"{prefix}bias") if affine else 0.0)
+        factor = factor * tensor(weights, f"{prefix}weight", width)
+    summand = -mean * factor + (tensor(weights, f"{prefix}bias", width) if affine else 0.0)
     return factor.astype(np.float32), summand.astype(np.float32)
 
 
 def _split(weight: Float, blocks: Mapping[str, int]) -> dict[str, Float]:
-    if weight.shape[1] != sum(blocks.values()):
-        raise BundleError(f"a first layer reads {weight.shape[1]} columns, the specification says {sum(blocks.values())}.")
     ends = np.cumsum(list(blocks.values()))[:-1]
     return dict(zip(blocks, np.split(weight, ends, axis=1), strict=True))
 

@@ -24,6 +24,7 @@ from trkx.runtime.tiled.chains import (
 from trkx.runtime.tiled.emit import INT32
 from trkx.runtime.tiled.gemm import ROWS, stride
 from trkx.runtime.tiled.inputs import Inputs, chosen, geometric, pair_column
+from trkx.runtime.tiled.layout import ends_of
 from trkx.runtime.tiled.pairs import pair_features
 from trkx.runtime.tiled.program import Compiled, Program, Tile, aligned, even_bounds
 from trkx.runtime.tiled.rows import settled
@@ -50,7 +51,14 @@ class TiledEmbedding:
         else:
             self._inputs = geometric(features, spec.geometry)
             chain = chain_of_mlp(
-                weights, "network.", {"x": self._inputs.width}, spec.layers, spec.activation, spec.layer_norm, spec.dim
+                weights,
+                "network.",
+                {"x": self._inputs.width},
+                spec.hidden,
+                spec.layers,
+                spec.activation,
+                spec.layer_norm,
+                spec.dim,
             )
         self._normalize, self._dim = spec.normalize, spec.dim
         program = Program(tile_of(chain.widest))
@@ -104,7 +112,7 @@ class TiledFilter:
             blocks = {"source": self._inputs.width, "target": self._inputs.width}
             if spec.geometry:
                 blocks["pair"] = self._inputs.pair_width
-            chain = chain_of_mlp(weights, "network.", blocks, spec.layers, spec.activation, spec.layer_norm, 1)
+            chain = chain_of_mlp(weights, "network.", blocks, spec.hidden, spec.layers, spec.activation, spec.layer_norm, 1)
         chain = judging(chain)
         program = Program(tile_of(chain.widest))
         self._first = len(chain.layers[0].bias)
@@ -151,7 +159,7 @@ class TiledEdgeFilter:
         """Return the logit of each edge, float32 [E], of edges int64 [2, E]."""
         count = edge_index.shape[1]
         out = np.empty(count, np.float32)
-        source, target = (np.ascontiguousarray(row, np.int32) for row in edge_index)
+        source, target = ends_of(edge_index, len(self._arrays["x"]))
         self._code.run("judge", {**self._arrays, "source": source, "target": target, "out": out}, 0, count, self._code.memory())
         return out
 
@@ -159,7 +167,7 @@ class TiledEdgeFilter:
         """Return the same with the edges shared among threads."""
         count = edge_index.shape[1]
         out = np.empty(count, np.float32)
-        source, target = (np.ascontiguousarray(row, np.int32) for row in edge_index)
+        source, target = ends_of(edge_index, len(self._arrays["x"]))
         arrays = {**self._arrays, "source": source, "target": target, "out": out}
         with Crew(threads) as crew:
             self._code.run_all("judge", arrays, even_bounds(count, self._code.tile, threads), crew)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from trkx.runtime.tiled.chains import Chain, Weights, chain_of_mlp, chain_of_spec, judging
 from trkx.runtime.tiled.inputs import Inputs, chosen, geometric
-from trkx.spec import Aggregation, EdgeBlock, FeatureSpec, GNNSpec, MessagePassingSpec, NodeBlock
+from trkx.spec import Aggregation, ChainSpec, EdgeBlock, FeatureSpec, GNNSpec, MessagePassingSpec, NodeBlock
 
 Widths = dict[str, int]
 
@@ -68,7 +68,7 @@ def form_of_gnn(spec: GNNSpec, features: Sequence[FeatureSpec], weights: Weights
     width, hidden_layers = spec.hidden, max(spec.layers - 1, 1)
 
     def mlp(prefix: str, blocks: Mapping[str, int], layers: int, out: int | None) -> Chain:
-        return chain_of_mlp(weights, prefix, blocks, layers, spec.activation, spec.layer_norm, out)
+        return chain_of_mlp(weights, prefix, blocks, width, layers, spec.activation, spec.layer_norm, out)
 
     seen = {"source": inputs.width, "target": inputs.width} | ({"pair": inputs.pair_width} if spec.geometry else {})
     edge: tuple[EdgeBlock, ...] = ("edge", "source", "target")
@@ -105,13 +105,18 @@ def form_of_message_passing(spec: MessagePassingSpec, features: Sequence[Feature
     decoder = None if spec.decoder is None else chain_of_spec(weights, "decoder.", {"edge": edge}, spec.decoder)
     if spec.decoder is not None:
         read["edge"] = spec.decoder.out
-    turns = range(spec.iterations)
+
+    def repeated(name: str, blocks: Widths, chain: ChainSpec, shared: bool) -> tuple[Chain, ...]:
+        """Return a chain for each iteration; a shared one is read once, also if there is no iteration."""
+        made = [chain_of_spec(weights, f"{name}.{n}.", blocks, chain) for n in range(1 if shared else spec.iterations)]
+        return tuple(made * spec.iterations if shared else made)
+
     return GraphForm(
         inputs,
         chain_of_spec(weights, "node_encoder.", {"x": inputs.width}, spec.node_encoder),
         chain_of_spec(weights, "edge_encoder.", first, spec.edge_encoder),
-        tuple(chain_of_spec(weights, f"node_networks.{0 if spec.shared_nodes else n}.", nodes, spec.node_network) for n in turns),
-        tuple(chain_of_spec(weights, f"edge_networks.{0 if spec.shared_edges else n}.", edges, spec.edge_network) for n in turns),
+        repeated("node_networks", nodes, spec.node_network, spec.shared_nodes),
+        repeated("edge_networks", edges, spec.edge_network, spec.shared_edges),
         decoder,
         judging(chain_of_spec(weights, "classifier.", read, spec.classifier)),
         "attributes" if spec.edge_features else "states",

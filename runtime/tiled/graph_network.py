@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trkx.errors import InputError
 from trkx.runtime.crew import Crew
 from trkx.runtime.tiled.chains import Chain, Gathered, Rows, bindings, write_chain, write_logits, write_product
 from trkx.runtime.tiled.edge_filter import tile_of, write_pairs
@@ -174,7 +175,11 @@ class TiledGraphNetwork:
             "node": aligned(hits, self._node_stride),
             "edge": aligned(edges, self._edge_stride),
         }
-        if edge_attr is not None:
+        if form.encoder_reads == "attributes":
+            wanted = (edges, form.edge_encoder.blocks["attributes"].shape[1])
+            if edge_attr is None or edge_attr.shape != wanted:
+                found = "none" if edge_attr is None else list(edge_attr.shape)
+                raise InputError(f"this network reads edge_attr, float32 {list(wanted)}; found {found}.")
             state["edge_attr"] = aligned(*edge_attr.shape)
             state["edge_attr"][:] = edge_attr if placed.order is None else edge_attr[placed.order]
         for chain in (form.edge_encoder, *form.edge_chains[:1], form.classifier):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from trkx.errors import InputError
 from trkx.runtime.tiled.gemm import padded
 from trkx.runtime.tiled.pairs import PAIR_FEATURES
 from trkx.runtime.tiled.program import aligned
@@ -41,9 +42,15 @@ class Inputs:
     others: tuple[int, ...]
     width: int
     pair_width: int
+    given: int
 
     def of(self, x: Float) -> Float:
-        """Return the node values, float32 [N, width], of x, float32 [N, F], in an array with room for a tile's tail."""
+        """Return the node values, float32 [N, width], of x, float32 [N, F], in an array with room for a tile's tail.
+
+        InputError if x has other columns than the pipeline has features.
+        """
+        if x.ndim != 2 or x.shape[1] != self.given:
+            raise InputError(f"x must be float32 [N, {self.given}], found {list(x.shape)}.")
         values = aligned(len(x), self.width)
         if self.geometry is None:
             for place, (column, factor) in enumerate(self.own or ()):
@@ -69,14 +76,14 @@ def geometric(features: Sequence[FeatureSpec], geometry: bool) -> Inputs:
     if not geometry:
         return chosen(features, None)
     others = tuple(column for column, feature in enumerate(features) if feature.name not in ("r", "phi", "z"))
-    return Inputs(None, positions(features), others, 5 + len(others), PAIR_FEATURES)
+    return Inputs(None, positions(features), others, 5 + len(others), PAIR_FEATURES, len(features))
 
 
 def chosen(features: Sequence[FeatureSpec], own: Sequence[FeatureSpec] | None) -> Inputs:
     """Return the inputs of another code base's network: its own columns, in its own scales."""
     place = {feature.name: (column, feature.scale) for column, feature in enumerate(features)}
     columns = tuple((place[f.name][0], place[f.name][1] / f.scale) for f in (features if own is None else own))
-    return Inputs(columns, None, (), len(columns), 0)
+    return Inputs(columns, None, (), len(columns), 0, len(features))
 
 
 def pair_column(tile: int, lanes: int) -> int:

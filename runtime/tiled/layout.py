@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trkx.errors import InputError
 from trkx.runtime.edges import stable_order
 
 Int = NDArray[np.int64]
@@ -44,13 +45,32 @@ class Layout:
         return [0, *(int(end) for end in np.unique(ends) if 0 < end < edges), *([edges] if edges else [])]
 
 
+def ends_of(edge_index: Int, hits: int) -> tuple[Int32, Int32]:
+    """Return source and target of edges [2, E], int32 [E] each.
+
+    Raises:
+        InputError: edges that are not whole numbers [2, E], or that name a hit that does not exist: machine code would read
+            beyond its arrays.
+    """
+    if edge_index.ndim != 2 or edge_index.shape[0] != 2 or not np.issubdtype(edge_index.dtype, np.integer):
+        raise InputError(f"edges must be int64 [2, E], found {edge_index.dtype} {list(edge_index.shape)}.")
+    if edge_index.shape[1] and (int(edge_index.min()) < 0 or int(edge_index.max()) >= hits):
+        raise InputError(
+            f"edges name hits {int(edge_index.min())} to {int(edge_index.max())}, but there are {hits} hits, counted from 0; "
+            "use indices into the rows of x, not hit ids."
+        )
+    if max(hits, edge_index.shape[1]) > np.iinfo(np.int32).max:
+        raise InputError(f"at most 2^31 - 1 hits and edges in one event, found {hits} and {edge_index.shape[1]}.")
+    return np.ascontiguousarray(edge_index[0], np.int32), np.ascontiguousarray(edge_index[1], np.int32)
+
+
 def layout(edge_index: Int, hits: int) -> Layout:
-    """Return the layout of edges, int64 [2, E], among `hits` hits."""
+    """Return the layout of edges, int64 [2, E], among `hits` hits; errors as in `ends_of`."""
+    source, target = ends_of(edge_index, hits)
     order = None
-    if np.any(np.diff(edge_index[1]) < 0):
-        order, _ = stable_order(edge_index[1].astype(np.int32), hits)
-        edge_index = edge_index[:, order]
-    source, target = (np.ascontiguousarray(row, np.int32) for row in edge_index)
+    if np.any(target[1:] < target[:-1]):
+        order, _ = stable_order(target, hits)
+        source, target = source[order], target[order]
     in_ends = np.zeros(hits + 1, np.int64)
     np.cumsum(np.bincount(target, minlength=hits), out=in_ends[1:])
     listed, out_ends = stable_order(source, hits)

@@ -11,6 +11,7 @@ from trkx.spec import Activation
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4  # the high part times a whole number below 2^9 is exact
 _SHIFT = 1.5 * 2.0**23  # adding it leaves the nearest whole number in the lowest bits
 _EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)  # Cephes, expf
+LOWEST = 1e4  # below minus this silu and mish are taken as there: 0 to rounding, where exp is cut already
 _PI_PARTS = (3.140625, 9.676535897932795e-4, -5.126688e-12)
 _ERF_NEAR = (
     7.882497105e-05,
@@ -121,7 +122,8 @@ def _erf(code: Code, x: Value) -> Value:
 
 
 def _silu(code: Code, x: Value) -> Value:
-    return code.div(x, code.add(code.number(1.0), exp(code, code.b.fneg(x))))
+    cut = larger(code, x, -LOWEST)
+    return code.div(cut, code.add(code.number(1.0), exp(code, code.b.fneg(cut))))
 
 
 def _gelu(code: Code, x: Value) -> Value:
@@ -136,7 +138,7 @@ def _elu(code: Code, x: Value) -> Value:
 def _mish(code: Code, x: Value) -> Value:
     grown = exp(code, smaller(code, x, 20.0))
     share = code.mul(grown, code.add(grown, code.number(2.0)))
-    return code.mul(x, code.div(share, code.add(share, code.number(2.0))))
+    return code.mul(larger(code, x, -LOWEST), code.div(share, code.add(share, code.number(2.0))))
 
 
 def _softplus(code: Code, x: Value) -> Value:

@@ -124,7 +124,7 @@ class Compiled:
 
     def memory(self) -> NDArray[Any]:
         """Return what one thread needs to work in."""
-        return aligned(1, self._scratch + 1)
+        return aligned(-(-self._scratch // LINE) + 1, LINE)
 
     def run(self, phase: str, arrays: Arrays, first: int, last: int, memory: NDArray[Any]) -> None:
         """Run a phase on rows [first, last) in this thread."""

@@ -43,8 +43,8 @@ def _each(code: Code, width: int, most: int, body: Callable[[Value, int], None])
 def row_steps(module: Module, width: int, stride: int, steps: tuple[Step, ...]) -> Value:
     """Return the function (C, parameters, rows) that takes each row of C through `steps`, in place.
 
-    parameters: for each "scale" two vectors of `stride`: factors, then summands. Columns from `width` on are zero before the
-    first norm; what they hold afterwards is of no use.
+    parameters: for each "scale" two vectors of `stride`: factors, then summands. Columns from `width` on count for nothing;
+    what they hold afterwards is of no use.
     """
     names = "_".join(
         f"{step.kind}{step.activation if step.kind == 'act' else ''}{step.eps if step.kind == 'norm' else ''}" for step in steps
@@ -127,16 +127,15 @@ def _sum(code: Code, values: Sequence[Value]) -> Value:
 
 def _masked_square(code: Code, distance: Value, real: int) -> Value:
     """Return squares of the first `real` lanes, 0 in the others."""
-    square = code.mul(distance, distance)
-    if real >= code.lanes:
-        return square
-    mask = ir.Constant(ir.VectorType(ir.IntType(1), code.lanes), [int(lane < real) for lane in range(code.lanes)])
-    return code.b.select(mask, square, code.number(0.0))
+    return _first_lanes(code, code.mul(distance, distance), real)
 
 
 def _normed(code: Code, values: list[Value], width: int, eps: float) -> list[Value]:
     share = 1.0 / width
-    mean = code.mul(code.splat(code.total(_sum(code, values))), code.number(share))
+    real = [
+        _first_lanes(code, value, width - v * code.lanes) for v, value in enumerate(values)
+    ]  # an activation may fill the rest
+    mean = code.mul(code.splat(code.total(_sum(code, real))), code.number(share))
     distances = [code.sub(value, mean) for value in values]
     squares = [_masked_square(code, distance, width - v * code.lanes) for v, distance in enumerate(distances)]
     factor = _inverse_spread(code, code.total(_sum(code, squares)), share, eps)
@@ -157,7 +156,9 @@ def _moments(code: Code, place: Value, width: int, eps: float) -> tuple[Value, V
     def add(offset: Value, now: list[Value]) -> list[Value]:
         return [code.add(now[0], code.load(place, offset))]
 
-    total = code.reduce(code.integer(0), code.integer(-(-width // lanes) * lanes), lanes, zeros, add)[0]
+    total = code.reduce(code.integer(0), code.integer(whole), lanes, zeros, add)[0]
+    if width > whole:
+        total = code.add(total, _first_lanes(code, code.load(place, whole), width - whole))
     mean = code.mul(code.splat(code.total(total)), code.number(1.0 / width))
 
     def square(offset: Value, now: list[Value]) -> list[Value]:
@@ -262,6 +263,9 @@ def dotted(module: Module, width: int, stride: int, squash: bool = False) -> Val
 
 
 def _first_lanes(code: Code, value: Value, real: int) -> Value:
+    """Return the first `real` lanes, 0 in the others."""
+    if real >= code.lanes:
+        return value
     mask = ir.Constant(ir.VectorType(ir.IntType(1), code.lanes), [int(lane < real) for lane in range(code.lanes)])
     return code.b.select(mask, value, code.number(0.0))
 

@@ -49,7 +49,13 @@ FILTERS = {
         for activation in ("relu", "tanh", "gelu", "leaky_relu", "elu", "mish", "softplus", "sigmoid", "none")
     },
     "one layer": ChainFilterSpec(ChainSpec((1,))),
-    "plain norm, activation first": ChainFilterSpec(chain(150, 9, 1, norm="plain", activation_first=True), OWN),
+    **{
+        f"{activation} before {norm} norm": ChainFilterSpec(
+            chain(150, 33, 1, norm=norm, activation=activation, activation_first=True), OWN
+        )
+        for activation in ("silu", "sigmoid", "softplus", "tanh")
+        for norm in ("plain", "affine")
+    },
     "stored batch norm": ChainFilterSpec(chain(33, 9, 1, norm="none", batch_norm="running_affine", batch_norm_eps=1e-3)),
     "stored batch norm without weights": ChainFilterSpec(chain(33, 1, batch_norm="running", bare_first=True)),
     "squashed": ChainFilterSpec(chain(9, 1, output_activation="tanh")),
@@ -258,10 +264,64 @@ def test_batch_norms_over_an_event_go_to_another_engine(stage, rng):
     assert engine.edge_filter(x) is None
 
 
-def test_weights_that_do_not_fit_are_an_error():
+SHAPES = {
+    "gnn.classifier.first.bias": None,
+    "gnn.node_encoder.rest.2.weight": (8, 1000),
+    "gnn.node_encoder.first.bias": (4096,),
+    "gnn.edge_networks.1.rest.2.bias": (1,),
+    "gnn.node_networks.1.first.weight": (16, 47),
+    "filter.network.rest.0.bias": (2,),
+    "filter.network.rest.2.weight": (8, 2),
+    "embedding.network.rest.1.weight": (20, 21),
+    "gnn.nothing": (3,),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_weights_that_do_not_fit_are_an_error(name):
     from trkx.errors import BundleError
 
-    spec, weights, _ = networks(gnn=GNNSpec(16, 2))
-    del weights["gnn.classifier.first.bias"]
-    with pytest.raises(BundleError, match=r"classifier.first.bias"):
-        engine_of(spec, weights)
+    spec, weights, _ = networks(gnn=GNNSpec(16, 2), filter=FilterSpec(8, 2), embedding=EmbeddingSpec(20, 2, 8, layer_norm=False))
+    engine_of(spec, weights)
+    changed = {key: value for key, value in weights.items() if key != name}
+    if SHAPES[name] is not None:
+        changed[name] = np.zeros(SHAPES[name], np.float32)
+    with pytest.raises(BundleError, match=name.split(".", 1)[1]):
+        engine_of(spec, changed)
+
+
+@pytest.mark.parametrize("edges", [[[0], [9]], [[-1], [0]], [[0.0], [1.0]], [[0, 1]]])
+def test_edges_that_make_no_sense_are_refused(edges, rng):
+    from trkx.errors import InputError
+
+    spec, weights, _ = networks(gnn=GNNSpec(16, 2), filter=FILTERS["pairs"])
+    engine = engine_of(spec, weights)
+    x, edges = hits(rng, 9), np.array(edges)
+    for run in (engine.filter, engine.gnn, lambda x, e: engine.edge_filter(x)(e)):
+        with pytest.raises(InputError, match=r"edges (must be|name hits)"):
+            run(x, edges)
+
+
+def test_inputs_of_other_widths_are_refused(rng):
+    from trkx.errors import InputError
+
+    spec, weights, _ = networks(gnn=GNNS["attributes"], embedding=EMBEDDINGS["mlp"])
+    engine = engine_of(spec, weights)
+    edges = np.array([[0], [1]])
+    with pytest.raises(InputError, match=r"x must be float32 \[N, 4\], found \[9, 3\]"):
+        engine.embed(hits(rng, 9)[:, :3])
+    for attributes in (None, np.zeros((1, 3), np.float32), np.zeros((2, 2), np.float32)):
+        with pytest.raises(InputError, match=r"reads edge_attr, float32 \[1, 2\]"):
+            engine.gnn(hits(rng, 9), edges, attributes)
+
+
+def test_other_dtypes_and_strides_give_the_same(rng):
+    spec, weights, _ = networks(gnn=GNNS["ours"], filter=FILTERS["pairs"], embedding=EMBEDDINGS["mlp"])
+    engine = engine_of(spec, weights)
+    count, edges = graphs(rng)["random"]
+    x = hits(rng, count)
+    strided = np.asfortranarray(x)
+    pairs = np.ascontiguousarray(edges.T).T
+    np.testing.assert_array_equal(engine.embed(strided), engine.embed(x))
+    np.testing.assert_array_equal(engine.filter(strided, pairs.astype(np.int32)), engine.filter(x, edges))
+    np.testing.assert_array_equal(engine.gnn(strided, pairs.astype(np.int32)), engine.gnn(x, edges))
