@@ -148,7 +148,7 @@ def validate_bundle(
         rows.append(Row("weights", "all", "", "", "networks", "failed", detail=f"no float64 network to compare with: {error}"))
         return Report(title, subject, rows, facts=facts(level, "nothing", used))
     files, lost = files_of(bundle, networks)
-    more = _validated(bundle, networks, files, used, depth, tell)
+    more = _validated(bundle, networks, [*files, *_weights(bundle, networks)], used, depth, tell)
     words = facts(level, EXACT, used, time.perf_counter() - start)
     return Report(title, subject, [*rows, *lost, *more.rows], more.scores, more.efficiencies, words)
 
@@ -207,7 +207,7 @@ def files_of(bundle: Bundle, networks: Mapping[str, nn.Module]) -> tuple[list[Mo
         files.append(ModelFile(entry.path, entry.stage, entry.format, data, len(spec.features), spec.width(entry.stage),
                                target_of_entry(entry), networks.get(entry.stage), spec.cut(entry.stage),
                                spec.networks[entry.stage].looks_at_all_rows))
-    return [*files, *_weights(bundle, networks)], rows
+    return files, rows
 
 
 def _weights(bundle: Bundle, networks: Mapping[str, nn.Module]) -> list[ModelFile]:
