@@ -28,11 +28,11 @@ from trkx.export.pipeline_folder import open_source
 from trkx.models.checkpoint import save_checkpoint
 from trkx.models.networks import build_network
 from trkx.runtime.bench.sizes import resized
+from trkx.runtime.crew import available_cores
 from trkx.runtime.edges import canonical, oriented
 from trkx.runtime.events import Event, open_events
 from trkx.runtime.features import node_features
 from trkx.runtime.neighbours import radius_graph
-from trkx.runtime.pipeline import available_cores
 from trkx.spec import CutSpec, EmbeddingSpec, FeatureSpec, FilterSpec, GNNSpec, GraphSpec, LabellingSpec, PipelineSpec
 
 FEATURES = (

@@ -26,9 +26,10 @@ import scipy
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from trkx.runtime.crew import available_cores
 from trkx.runtime.neighbours import pair_stream, radius_graph
 from trkx.runtime.neighbours.work import search_work
-from trkx.runtime.pipeline import Pipeline, available_cores
+from trkx.runtime.pipeline import Pipeline
 
 Points = NDArray[np.float32]
 

@@ -24,7 +24,7 @@ import numpy as np
 from trkx.runtime.events import open_events
 from trkx.runtime.pipeline import Pipeline
 
-ENGINES = ("onnxruntime", "torchscript", "eager")
+ENGINES = ("tiled", "onnxruntime", "torchscript", "eager")
 
 
 def engines(bundle: Path, folder: Path) -> dict[str, Any]:

@@ -27,14 +27,19 @@ from trkx.export.validation.surroundings import lint_rows
 from trkx.export.validation.validate import checks_of_export, files_of
 from trkx.export.zoo import Embed, cases
 from trkx.runtime.events.event import Event
+from trkx.spec import PipelineSpec
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is done next, steps done, steps in all)."""
 
 
-def steps_of(stages: Sequence[str], targets: Sequence[str] = ()) -> int:
-    """Return how many steps an export has: reading, float64, each stage written, each file checked, lint, decisions, card."""
-    return len(stages) * (1 + files_a_stage(targets)) + 5
+def steps_of(spec: PipelineSpec, targets: Sequence[str] = ()) -> int:
+    """Return how many steps an export has.
+
+    Reading, float64, each stage written, each file checked, weights checked in the runtime's engine, lint, decisions, card.
+    """
+    tiled = sum(not network.looks_at_all_rows for network in spec.networks.values())
+    return len(spec.stages) * (1 + files_a_stage(targets)) + tiled + 5
 
 
 @dataclass(frozen=True)
@@ -85,11 +90,11 @@ def export_models(
     """
     require_targets(targets, lowering, source.spec)
     stages = source.spec.stages
-    steps = iter(range(steps_of(stages, targets)))
+    steps = iter(range(steps_of(source.spec, targets)))
 
     def tell(what: str) -> None:
         if progress is not None:
-            progress(what, next(steps), steps_of(stages, targets))
+            progress(what, next(steps), steps_of(source.spec, targets))
 
     with staged(target, overwrite) as folder:
         tell("reading checkpoints")

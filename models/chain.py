@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trkx.models.blocks import ACTIVATIONS, BlockLinear
-from trkx.spec import Activation, BatchNorm, ChainSpec, Norm
+from trkx.spec import BatchNorm, ChainSpec, Norm
 
 
 class EventNorm(nn.Module):
@@ -65,7 +65,7 @@ class BlockChain(nn.Module):
         self.linears.extend(nn.Linear(a, b) for a, b in zip(spec.widths, spec.widths[1:], strict=False))
         self.norms, self.batch_norms, self.activations = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for place, width in enumerate(spec.widths):
-            norm, batch_norm, activation = after(spec, place)
+            norm, batch_norm, activation = spec.after(place)
             self.norms.append(_layer_norm(norm, width))
             self.batch_norms.append(_batch_norm(batch_norm, width, spec.batch_norm_eps))
             self.activations.append(ACTIVATIONS[activation]())
@@ -82,15 +82,6 @@ class BlockChain(nn.Module):
             if not self.spec.activation_first:
                 value = self.activations[place](value)
         return value
-
-
-def after(spec: ChainSpec, place: int) -> tuple[Norm, BatchNorm, Activation]:
-    """Return what follows the Linear number `place` of a chain."""
-    if place == len(spec.widths) - 1:
-        return spec.output_norm, spec.output_batch_norm, spec.output_activation
-    if place == 0 and spec.bare_first:
-        return "none", "none", "none"
-    return spec.norm, spec.batch_norm, spec.activation
 
 
 def _layer_norm(kind: Norm, width: int) -> nn.Module:

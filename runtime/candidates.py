@@ -24,13 +24,13 @@ Float = NDArray[np.float32]
 class Kept:
     """Edges, int64 [2, E'], in the order in which the stream has them; how many candidates there were; all of them if wanted.
 
-    search_share: the part of the threads' time that went into the search, 0 to 1.
+    searching: of the seconds that this took, those of the search, if it and the filter share the time as their threads did.
     """
 
     edges: Int
     candidates: int
     all_edges: Int | None
-    search_share: float
+    searching: float
 
 
 def kept_edges(
@@ -63,13 +63,14 @@ def kept_edges(
                 everything[number] = edges
         seconds[number] = found - start, time.perf_counter() - found
 
+    began = time.perf_counter()
     with Crew(threads) as crew:
         crew.work(stream.tasks, task, lambda: None)
     empty = [np.empty((2, 0), np.int64)]
-    searching, total = float(seconds[:, 0].sum()), float(seconds.sum())
+    share = float(seconds[:, 0].sum()) / max(float(seconds.sum()), 1e-9)
     return Kept(
         np.concatenate(kept + empty, axis=1),
         int(counts.sum()),
         np.concatenate(everything + empty, axis=1) if keep_all else None,
-        searching / total if total > 0.0 else 1.0,
+        share * (time.perf_counter() - began),
     )

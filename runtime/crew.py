@@ -1,13 +1,31 @@
-"""Threads that share a number of pieces of work."""
+"""Threads that share a number of pieces of work, which let go of the GIL."""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self, TypeVar
 
 T = TypeVar("T")
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_threads(task: Callable[[int], T], count: int, threads: int) -> list[T]:
+    """Return the results of task(0) to task(count - 1), in order."""
+    results: dict[int, T] = {}
+
+    def piece(number: int, _: None) -> None:
+        results[number] = task(number)
+
+    with Crew(min(threads, max(count, 1))) as crew:
+        crew.work(count, piece, lambda: None)
+    return [results[number] for number in range(count)]
 
 
 class Crew:

@@ -79,13 +79,14 @@ class Meter:
     def stages_at_once(self, names: tuple[str, str], count_in: int, unit: str) -> Iterator[tuple[Count, Count, list[float]]]:
         """Measure a block that does the work of two stages together; as `stage`.
 
-        The block sets the counts of both and, in the list, the shares of the time that each took. The peak is that of both.
+        The block sets the counts of both and, in the list, the seconds of the first; the rest is that of the second. The peak is
+        that of both.
         """
-        counts, shares = (Count(count_in, unit), Count(0, unit)), [0.5, 0.5]
+        counts, first = (Count(count_in, unit), Count(0, unit)), [0.0]
         self._peak = resident_bytes()
         start = time.perf_counter()
-        yield counts[0], counts[1], shares
-        seconds = time.perf_counter() - start
+        yield counts[0], counts[1], first
+        total = time.perf_counter() - start
         peak = max(self._peak, resident_bytes())
-        for name, count, share in zip(names, counts, shares, strict=True):
-            self.stages.append(StageReport(name, seconds * share, peak, count.count_in, count.count_out, count.unit))
+        for name, count, seconds in zip(names, counts, (first[0], total - first[0]), strict=True):
+            self.stages.append(StageReport(name, seconds, peak, count.count_in, count.count_out, count.unit))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from trkx.bundle import Bundle
 from trkx.errors import BundleError, SpecError, TrkxWarning
 from trkx.runtime.candidates import kept_edges
+from trkx.runtime.crew import available_cores
 from trkx.runtime.edge_features import edge_features
 from trkx.runtime.edges import canonical, orientation
-from trkx.runtime.engines import EdgeFilter, Engine, StreamingEngine, open_engine
+from trkx.runtime.engines import Engine, StreamingEngine, open_engine
 from trkx.runtime.events.event import Event
 from trkx.runtime.features import FROM_POSITION, node_features, warn_if_out_of_range
 from trkx.runtime.labelling import connected_components, edge_contraction
@@ -29,14 +30,10 @@ from trkx.spec import PipelineSpec, logit_of_cut
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float32]
+Orient = Callable[[Int], Int]
 
 CHUNK = 1 << 17
 """Edges that the filter sees at once: its memory is CHUNK times the hidden width, however many candidates there are."""
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Pipeline:
@@ -166,9 +163,8 @@ class Pipeline:
         """Return the edges that the GNN reads, by (target, source), and how many hits lost neighbours; graphs: receives edges."""
         graph, hits = self.spec.needed_graph(), len(event)
         orient = orientation(event.position, graph.direction)
-        judge = self.engine.edge_filter(x) if self.spec.filter and hits and isinstance(self.engine, StreamingEngine) else None
-        if judge is not None:
-            return self._streamed(orient, judge, points, meter, graphs)
+        if self.spec.filter and hits and not self.spec.filter.looks_at_all_rows and isinstance(self.engine, StreamingEngine):
+            return self._streamed(self.engine, orient, x, points, meter, graphs)
         with meter.stage("graph", hits, "edges") as count:
             found = radius_graph(points, graph.radius, graph.k_max, self.neighbours, self.threads)
             pairs, truncated = found.pairs, found.truncated
@@ -186,27 +182,29 @@ class Pipeline:
         return edges, truncated
 
     def _streamed(
-        self, orient: Callable[[Int], Int], judge: EdgeFilter, points: Float, meter: Meter, graphs: dict[str, Int] | None
+        self, engine: StreamingEngine, orient: Orient, x: Float, points: Float, meter: Meter, graphs: dict[str, Int] | None
     ) -> tuple[Int, int]:
-        """Search and filter at once, so that candidates are never held; the two stages share the time as their threads did."""
+        """Search and filter at once, so that candidates are never held."""
         from trkx.runtime.neighbours.stream import pair_stream  # Numba is loaded when it is needed
 
         graph, cut = self.spec.needed_graph(), logit_of_cut(self.spec.needed_cut("filter"))
-        with meter.stages_at_once(("graph", "filter"), len(points), "edges") as (searched, filtered, shares):
+        with meter.stages_at_once(("graph", "filter"), len(points), "edges") as (searched, filtered, searching):
+            start = time.perf_counter()
             stream = pair_stream(points, graph.radius, graph.k_max, self.neighbours, self.threads)
-            checked = partial(_finite, stage="filter")
+            searching[0] = time.perf_counter() - start
+            judge, checked = engine.edge_filter(x), partial(_finite, stage="filter")
             kept = kept_edges(stream, orient, judge, checked, cut, self.threads, graphs is not None)
+            searching[0] += kept.searching
             edges = canonical(kept.edges)
             searched.count_out = filtered.count_in = kept.candidates
             filtered.count_out = edges.shape[1]
-            shares[:] = kept.search_share, 1.0 - kept.search_share
         if graphs is not None and kept.all_edges is not None:
             low, high = kept.all_edges.min(axis=0), kept.all_edges.max(axis=0)
             graphs["graph"] = np.ascontiguousarray(kept.all_edges[:, np.lexsort((high, low))])
             graphs["filter"] = edges
         return edges, stream.truncated
 
-    def _filtered(self, orient: Callable[[Int], Int], x: Float, pairs: Int) -> Int:
+    def _filtered(self, orient: Orient, x: Float, pairs: Int) -> Int:
         """Return the edges, int64 [2, E'], whose filter score exceeds the cut; chunk by chunk, if the filter allows it."""
         cut = logit_of_cut(self.spec.needed_cut("filter"))
         kept = [np.empty((2, 0), np.int64)]

@@ -131,7 +131,7 @@ def command(
 
         checked = hits if hits is not None and event is None else check_event(pipeline.spec, event)
         report = export_models(pipeline, out, checked, overwrite, target or (), lowering, tell)
-        total = steps_of(pipeline.spec.stages, target or ())
+        total = steps_of(pipeline.spec, target or ())
         bar.update(task, completed=total, total=total)
     if not quiet:
         _print(report, [note for note in pipeline.notes if "contradicted" in note])
@@ -160,6 +160,10 @@ def _print(report: ExportReport, contradictions: Sequence[str] = ()) -> None:
     console.print(table)
     graphs = len({row.graph for row in report.rows if row.engine and ":" not in row.graph})
     console.print(f"{len(report.rows)} checks passed, on {graphs} graphs and more; bundle.json holds them all.", highlight=False)
+    for file in report.files:
+        if file.entry.format == "safetensors" and file.worst is not None and file.worst.tolerance > 0.0:
+            line = f"{file.entry.path}: bitwise those of the checkpoints; the difference is that of the tiled engine."
+            console.print(line, highlight=False, soft_wrap=True)
     for warning in contradictions:
         console.print(warning, style="yellow", highlight=False, soft_wrap=True)
     for missing in report.not_checked:

@@ -170,8 +170,7 @@ def _eager(file: ModelFile, threads: int, device: str = "cpu") -> Run:
 def _tiled(file: ModelFile, threads: int) -> Run:
     if file.spec is None:
         raise ExportError(f"{file.path}: the specification is not known, so the tiled engine can't run it")
-    spec = file.spec
-    engine = TiledEngine(spec, load(file.data), threads)
+    engine = TiledEngine(file.spec, load(file.data), threads, stages=(file.stage,))
 
     def run(case: Case) -> NDArray[np.generic]:
         if file.stage == "embedding":

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trkx.export.metadata import utc_time, versions
+from trkx.runtime.crew import available_cores
 from trkx.runtime.events.event import Event
-from trkx.runtime.pipeline import available_cores
 
 
 def facts(level: str, oracle: str, events: Sequence[Event] = (), seconds: float | None = None) -> dict[str, str]:

@@ -17,9 +17,10 @@ from trkx.export.validation.flips import Flips, edge_flips, pair_flips
 from trkx.export.validation.report import Efficiency, Row, Status
 from trkx.export.validation.whole_event import Exact, Recorder
 from trkx.export.zoo import Case
+from trkx.runtime.crew import available_cores
 from trkx.runtime.engines import ENGINES, Engine, open_engine
 from trkx.runtime.metrics.selection import Selection
-from trkx.runtime.pipeline import Pipeline, available_cores
+from trkx.runtime.pipeline import Pipeline
 from trkx.runtime.tracks import Tracks
 from trkx.spec import PipelineSpec, logit_of_cut
 

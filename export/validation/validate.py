@@ -148,7 +148,7 @@ def validate_bundle(
         rows.append(Row("weights", "all", "", "", "networks", "failed", detail=f"no float64 network to compare with: {error}"))
         return Report(title, subject, rows, facts=facts(level, "nothing", used))
     files, lost = files_of(bundle, networks)
-    more = _validated(bundle, networks, [*files, *_weights(bundle, networks)], used, depth, tell)
+    more = _validated(bundle, networks, files, used, depth, tell)
     words = facts(level, EXACT, used, time.perf_counter() - start)
     return Report(title, subject, [*rows, *lost, *more.rows], more.scores, more.efficiencies, words)
 
@@ -194,7 +194,10 @@ def _validated(
 
 
 def files_of(bundle: Bundle, networks: Mapping[str, nn.Module]) -> tuple[list[ModelFile], list[Row]]:
-    """Return the model files of a bundle, and a failed row for each that can't be read as it was written."""
+    """Return the model files of a bundle, its weights as the runtime reads them (a file for each stage), and failed rows.
+
+    A row for each file that can't be read as it was written.
+    """
     spec, files, rows = bundle.spec, [], []
     for entry in bundle.manifest.files:
         if entry.format not in MODELS:
@@ -207,7 +210,7 @@ def files_of(bundle: Bundle, networks: Mapping[str, nn.Module]) -> tuple[list[Mo
         files.append(ModelFile(entry.path, entry.stage, entry.format, data, len(spec.features), spec.width(entry.stage),
                                target_of_entry(entry), networks.get(entry.stage), spec.cut(entry.stage),
                                spec.networks[entry.stage].looks_at_all_rows))
-    return files, rows
+    return [*files, *_weights(bundle, networks)], rows
 
 
 def _weights(bundle: Bundle, networks: Mapping[str, nn.Module]) -> list[ModelFile]:

@@ -105,8 +105,10 @@ def filtered(spec: PipelineSpec, engine: Engine, event: Event, threads: int, mos
         step = max(graph.edges, 1) if spec.filter.looks_at_all_rows else CHUNK
         parts = [edges[:, start : start + step] for start in range(0, graph.edges, step)]
         edges = np.concatenate([part[:, engine.filter(graph.x, part) > cut] for part in parts], axis=1)
-    edges = canonical(edges)[:, :most]
+    passed = canonical(edges)
+    edges = passed[:, :most]
     if edges.shape[1] == 0:
         raise InputError(f"{event.source or 'event'}: no edge passes the filter; use a bundle made for such events.")
     attributes = edge_features(spec, graph.x, edges) if spec.edge_features else None
-    return Graph(f"{len(event):,} hits, {edges.shape[1]:,} edges", graph.x, edges, attributes)
+    some = f" of {passed.shape[1]:,}" if passed.shape[1] > edges.shape[1] else ""
+    return Graph(f"{len(event):,} hits, {edges.shape[1]:,}{some} edges", graph.x, edges, attributes)

@@ -24,7 +24,7 @@ from trkx.runtime.bench.ladder_table import tables
 from trkx.runtime.bench.measure import Timing
 from trkx.runtime.bench.options import Options
 from trkx.runtime.bench.report import Row
-from trkx.runtime.bench.rungs import BFLOAT16, EAGER, GRID, PARQUET, STAGES, our_engine, prepare, required
+from trkx.runtime.bench.rungs import BFLOAT16, EAGER, GRID, OUR_ENGINE, PARQUET, STAGES, prepare, required
 from trkx.runtime.bench.sizes import resized
 from trkx.runtime.events import open_events, write_event_parquet
 
@@ -97,6 +97,8 @@ def rows(options: Options) -> list[Row]:
     bundle = Bundle.open(options.needed_bundle())
     if bundle.spec.filter is None:
         raise SpecError(f"the ladder has a filter among its stages, {bundle.spec.name} has none; use trkx bench pipeline.")
+    if len(options.sizes) > 1:
+        raise SpecError("the ladder has means over events of one size: give one number in --sizes, or none.")
     wanted = options.wanted(known_cases())
     rungs = [rung for rung in ladder() if rung.name in wanted]
     found: dict[tuple[str, str], Measured] = {}
@@ -128,7 +130,7 @@ def _one_event(
             found[stage, means].add(result)
     if any(WHOLE in rung.means.values() for rung in rungs):
         first = found.setdefault((STAGES[0], WHOLE), Measured())
-        result = _measured(first, f"our pipeline, {our_engine()}", "whole_here", common | {"engine": our_engine()}, options)
+        result = _measured(first, f"our pipeline, {OUR_ENGINE}", "whole_here", common | {"engine": OUR_ENGINE}, options)
         for stage in STAGES:
             one = found.setdefault((stage, WHOLE), Measured())
             one.why, one.over = first.why, first.over
@@ -162,7 +164,7 @@ def _rows(rung: Rung, found: dict[tuple[str, str], Measured], hits: list[int], o
     stages = {stage: found[stage, rung.means[stage]] for stage in STAGES}
     made = []
     for stage, one in stages.items():
-        by = f"trkx, {our_engine()}" if rung.means[stage] == WHOLE else rung.means[stage]
+        by = f"trkx, {OUR_ENGINE}" if rung.means[stage] == WHOLE else rung.means[stage]
         facts = {"by": by, "out": one.outs} | _spread(one, options)
         made.append(Row(stage, {"hits": mean_hits}, _timing(rung.name, one), ours, facts=facts))
     whole = Measured(why="; ".join(f"{stage}: {one.why}" for stage, one in stages.items() if one.why),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trkx import __version__
-from trkx.runtime.pipeline import available_cores
+from trkx.runtime.crew import available_cores
 
 PACKAGES = ("numpy", "scipy", "numba", "onnxruntime", "onnxruntime-gpu", "torch", "onnx", "faiss-cpu", "scikit-network",
             "scikit-learn", "pynanoflann", "pyg-lib", "torch-cluster")
@@ -38,8 +38,12 @@ def versions() -> dict[str, str]:
 
 def command_line(argv: list[str]) -> str:
     """Return a command with each absolute path cut to its last part: results are shown to others."""
-    words = [Path(word).name if Path(word).is_absolute() else word for word in argv[1:]]
-    return shlex.join(["trkx", *words])
+
+    def short(word: str) -> str:
+        option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+        return option + equals + (Path(value).name if Path(value).is_absolute() else value)
+
+    return shlex.join(["trkx", *map(short, argv[1:])])
 
 
 def _processor() -> str:

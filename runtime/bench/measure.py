@@ -20,6 +20,11 @@ class NotHereError(TrkxError):
     """A case that can't run on this machine; the message says why, in a few words."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its class where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 @dataclass(frozen=True)
 class Timing:
     """What was measured of one case.

@@ -87,7 +87,8 @@ def _whole_chunks(graph: Graph) -> Graph:
     if graph.edges <= CHUNK:
         return graph
     edges = graph.edges // CHUNK * CHUNK
-    name = f"{graph.hits:,} hits, {edges:,} of {graph.of or graph.edges:,} candidates"
+    all_of_them = f"about {graph.of:,}" if graph.of else f"{graph.edges:,}"
+    name = f"{graph.hits:,} hits, {edges:,} of {all_of_them} candidates"
     return Graph(name, graph.x, graph.edge_index[:, :edges], of=graph.of)
 
 
@@ -127,7 +128,7 @@ def _truth(
 
             parts = _parts(bundle, graph, stage)
             return np.concatenate([reference_logits(bundle, stage, part).reshape(-1) for part in parts]), "float64"
-        except ImportError:
+        except ImportError:  # no torch: the column says whose logits these are compared with
             pass
     first = next((name for name in results if name.removeprefix(OWN) in OURS), None)
     return (None, "") if first is None else (results[first], first)
@@ -187,7 +188,8 @@ def _peaks(names: list[str], graph: Graph, stage: str, options: Options) -> dict
             given = {"bundle": str(options.bundle), "stage": stage, "name": name, "graph": str(path), "threads": options.threads}
             try:
                 found[name] = run_fresh("trkx.runtime.bench.networks:peak_here", given, options.limit)
-            except TrkxError:  # too slow or too large for a process of its own: the time stands without it
+            except TrkxError as error:  # too slow or too large for a process of its own: the time stands without it
+                options.tell(f"{stage}: memory of {name} is not measured: {error}")
                 found[name] = None
     return found
 

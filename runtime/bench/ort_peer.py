@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trkx.runtime.bench.measure import NotHereError
+from trkx.runtime.bench.measure import NotHereError, first_line
 
 Arrays = Sequence[NDArray[Any]]
 """x, float32 [N, F]; edge_index, int64 [2, E]; edge_attr, float32 [E, A]: as many as a network reads."""
@@ -38,7 +38,7 @@ def ort_run(model: bytes | Path, threads: int) -> Run:
     try:
         session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises classes of its own that share no public base
-        raise NotHereError(f"ONNX Runtime refuses it: {str(error).splitlines()[0]}") from error
+        raise NotHereError(f"ONNX Runtime refuses it: {first_line(error)}") from error
     names = [value.name for value in session.get_inputs()]
 
     def run(arrays: Arrays) -> NDArray[np.float32]:

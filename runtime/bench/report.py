@@ -55,9 +55,10 @@ def ratio(row: Row, reference: Row | None) -> float | None:
 def table(rows: Sequence[Row], title: str, rates: Rates | None = None) -> Table:
     """Return the rich table: medians, quartiles, ratio to ours, share of the machine's rates, memory, facts, by graph."""
     from rich.table import Table
+    from rich.text import Text
 
     names = list(dict.fromkeys(name for row in rows for name in row.facts))
-    shown = Table(title=title)
+    shown = Table(title=Text(title))
     times = ("median", "quartiles", "best", "to ours", "best to ours")
     columns = ["case", *times, "% GEMM", "% copy", "first call", "memory", *names, "note"]
     used = {"% GEMM": rates is not None and any(row.flops for row in rows), "memory": any(_memory(row) for row in rows),
@@ -67,11 +68,11 @@ def table(rows: Sequence[Row], title: str, rates: Rates | None = None) -> Table:
         shown.add_column(name, justify="left" if name in ("case", "note") else "right", overflow="fold")
     for graph in dict.fromkeys(row.graph for row in rows):
         shown.add_section()
-        shown.add_row(f"[bold]{graph}[/bold]")
+        shown.add_row(Text(graph, style="bold"))
         reference = reference_of(rows, graph)
         for row in (row for row in rows if row.graph == graph):
             cells = _cells(row, reference, rates)
-            shown.add_row(*(cells.get(name, "") for name in columns))
+            shown.add_row(*(Text(cells.get(name, "")) for name in columns))  # Text: "trkx[peers]" is no markup
     return shown
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -13,11 +14,16 @@ import numpy as np
 
 from trkx.runtime.bench.child import run_fresh
 from trkx.runtime.bench.measure import NotHereError
+from trkx.runtime.crew import Crew
+from trkx.runtime.tiled.product import product_of
 
 SHAPES = ((1024, 1024, 1024), (2048, 2048, 2048), (3072, 3072, 3072), (16384, 512, 512), (65536, 128, 128), (1024, 192, 64))
 """m, k, n of the products [m, k] x [k, n]: large squares, layers of networks on many rows, and a tile that stays in cache."""
 COPIED = 1 << 28
 """Bytes of the array that is copied: 256 MiB, beyond every last-level cache that this is run on."""
+
+Maker = Callable[[Any, Any], Callable[[], object]]
+"""Takes two matrices, returns the function that multiplies them."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +51,17 @@ def measured_rates(threads: int, seconds: float = 4.0) -> Rates:
 
 
 def rates_here(threads: int, seconds: float) -> dict[str, Any]:
-    """Measure in this process: numpy's products with the threads that its BLAS was started with, torch's, and copies."""
-    makers: dict[str, Callable[[Any, Any], Callable[[], object]]] = {"numpy": _numpy_product}
-    try:
-        from trkx.runtime.bench.torch_peers import product_of
+    """Measure in this process: numpy's products with the threads that its BLAS was started with, torch's, ours, and copies."""
+    with Crew(threads) as crew:
+        return _rates({"numpy": _numpy_product, "trkx": partial(product_of, crew=crew)}, threads, seconds)
 
-        makers["torch"] = product_of(threads)
-    except (ImportError, NotHereError):
+
+def _rates(makers: dict[str, Maker], threads: int, seconds: float) -> dict[str, Any]:
+    try:
+        from trkx.runtime.bench import torch_peers
+
+        makers["torch"] = torch_peers.product_of(threads)
+    except (ImportError, NotHereError):  # no torch: the others say what the machine can do
         pass
     share = seconds / ((len(SHAPES) * len(makers)) + 1)
     details: dict[str, float] = {}

@@ -41,7 +41,7 @@ class Benchmark:
 BENCHMARKS: Mapping[str, Benchmark] = {
     row.name: row
     for row in (
-        Benchmark("neighbours", "trkx.runtime.bench.neighbours", "rows", True),
+        Benchmark("neighbours", "trkx.runtime.bench.neighbours", "rows", False),
         Benchmark("filter", "trkx.runtime.bench.networks", "filter_rows", True),
         Benchmark("gnn", "trkx.runtime.bench.networks", "gnn_rows", True),
         Benchmark("components", "trkx.runtime.bench.components", "rows", False),

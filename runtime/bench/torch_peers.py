@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from trkx.bundle import Bundle
-from trkx.runtime.bench.measure import NotHereError
+from trkx.runtime.bench.measure import NotHereError, first_line
 from trkx.runtime.bench.ort_peer import (
     COMPILED,
     CONCATENATED,
@@ -114,7 +114,7 @@ def _compiled(network: Network, threads: int) -> Run:
         get_cpp_compiler()
         valid_vec_isa_list()
     except Exception as error:  # inductor's own classes: no compiler, or one that does not work
-        raise NotHereError(f"torch.compile needs a C++ compiler ({str(error).splitlines()[0]})") from error
+        raise NotHereError(f"torch.compile needs a C++ compiler ({first_line(error)})") from error
     return _called(torch.compile(plain_network(network.module), dynamic=False), threads)
 
 
@@ -142,7 +142,7 @@ def exported(network: Network, mended: bool = False) -> bytes:
             plain = plain_network(network.module, "scatter_add" if mended else "index_add")
             program = torch.onnx.export(plain, inputs, dynamo=True, dynamic_shapes=shapes, verbose=False, optimize=not mended)
     except Exception as error:  # torch raises many kinds here
-        raise NotHereError(f"torch does not export it: {str(error).strip().splitlines()[0]}") from error
+        raise NotHereError(f"torch does not export it: {first_line(error)}") from error
     if program is None:
         raise NotHereError("torch gave no ONNX program")
     return bytes(program.model_proto.SerializeToString())

@@ -50,10 +50,10 @@ def command(
     from trkx.runtime.bench.report import plot, write_json
     from trkx.runtime.bench.roofline import measured_rates
     from trkx.runtime.bench.table import benchmark
-    from trkx.runtime.pipeline import available_cores
+    from trkx.runtime.crew import available_cores
 
     chosen = benchmark(what)
-    progress, console = Console(stderr=True, highlight=False), Console(highlight=False)
+    progress, console = Console(stderr=True, highlight=False, markup=False), Console(highlight=False, markup=False)
     options = Options(
         bundle=bundle, events=tuple(events or ()), sizes=parsed_sizes(sizes), rounds=rounds, threads=threads or available_cores(),
         peers=tuple(case or ()), edges=edges, synthetic=synthetic, limit=limit, memory=memory,
@@ -98,11 +98,14 @@ def _print(console: Console, tables: Sequence[object], rates: Rates | None) -> N
     from rich.console import Console as Wide
 
     # a table of many columns on a pipe would be cut to 80 columns
-    shown = console if console.is_terminal else Wide(highlight=False, width=200)
+    shown = console if console.is_terminal else Wide(highlight=False, markup=False, width=200)
     for one in tables:
         shown.print(one)
     if rates is not None:
         products = f"float32 matrix products: {rates.gemm / 1e9:.0f} GFLOP/s ({rates.gemm_by})"
+        libraries = [rate for what, rate in rates.details.items() if not what.startswith("trkx")]
+        if libraries:
+            products += f", {max(libraries) / 1e9:.0f} GFLOP/s with numpy or torch"
         console.print(f"{products}; copy: {rates.copy / 1e9:.1f} GB/s", soft_wrap=True)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sys
 from typing import Annotated
@@ -12,6 +11,7 @@ import typer
 
 from trkx import __version__
 from trkx.backends import BACKENDS, Availability, probe
+from trkx.runtime.crew import available_cores
 
 
 def command(
@@ -24,7 +24,7 @@ def command(
         "trkx": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": available_cores(),
     }
     if as_json:
         typer.echo(json.dumps({"machine": machine, "backends": [_plain(row) for row in rows]}, indent=2))

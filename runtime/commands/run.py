@@ -52,6 +52,7 @@ def command(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from trkx.backends import require
     from trkx.bundle import Bundle
     from trkx.runtime.display import event_display
     from trkx.runtime.events import open_events
@@ -59,6 +60,8 @@ def command(
 
     if dask is not None and workers is not None:
         raise SpecError("--workers is for this machine and --dask for a cluster, whose workers Dask counts; give one of them.")
+    if plot:
+        require("plot", "matplotlib")  # before any event is run
     sources = open_events(events)[:limit]
     opened = Bundle.open(bundle)
     output, picture, at = Output(out, format), None, 0
@@ -83,7 +86,7 @@ def command(
         finally:
             output.finish()
     rows = output.rows
-    console = Console()
+    console = Console(markup=False)
     console.print(stage_table(rows, f"{opened.spec.name}, {engine}, {where}"))
     console.print(f"{sum(row.num_tracks for row in rows)} tracks of {len(rows)} events in {out}", soft_wrap=True, highlight=False)
     truncated = sum(row.truncated for row in rows)
@@ -98,8 +101,9 @@ def stage_table(runs: Sequence[Row], title: str) -> Table:
     """Return the table of stages: mean and standard deviation over events of time, memory and counts."""
     import numpy as np
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title)
+    table = Table(title=Text(title))
     for name in ("stage", "time (ms)", "peak memory (MB)", "out"):
         table.add_column(name, justify="left" if name == "stage" else "right")
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from typing import Protocol, cast, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,13 @@ from numpy.typing import NDArray
 from trkx.backends import require
 from trkx.bundle import Bundle
 from trkx.errors import BundleError, SpecError, unknown_name
+from trkx.identity import require_same
+from trkx.runtime.describe import describe_safetensors
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float32]
+T = TypeVar("T")
+W = TypeVar("W")
 
 
 class Engine(Protocol):
@@ -49,8 +53,8 @@ class EdgeFilter(Protocol):
 class StreamingEngine(Protocol):
     """An engine whose filter takes edges as they are found, in the thread that finds them."""
 
-    def edge_filter(self, x: Float) -> EdgeFilter | None:
-        """Return the filter for the edges of the event with hits x, float32 [N, F]; None if it has to see all edges at once."""
+    def edge_filter(self, x: Float) -> EdgeFilter:
+        """Return the filter for the edges of the event with hits x, float32 [N, F]; not one that looks at all rows at once."""
         ...
 
 
@@ -76,6 +80,28 @@ def open_engine(name: str, bundle: Bundle, threads: int) -> Engine:
     require("engine", name)
     opener = cast(Callable[[Bundle, int], Engine], importlib.import_module(ENGINES[name]).open_engine)
     return opener(bundle, threads)
+
+
+def read_weights(bundle: Bundle, load: Callable[[bytes], W]) -> W:
+    """Return what `load`, of safetensors for some library, makes of a bundle's weights.
+
+    Raises:
+        BundleError: they are edited, can't be read, or say that they were made for another spec.
+    """
+    data = bundle.read("all", "safetensors")
+    try:
+        weights = load(data)
+    except Exception as error:  # SafetensorError has no stable place
+        raise not_loadable(bundle, "all", "safetensors", error) from error
+    where = str(bundle.path / bundle.entry("all", "safetensors").path)
+    require_same(describe_safetensors(data, where)["metadata"], bundle.spec, where)
+    return weights
+
+
+def of_stage(weights: Mapping[str, T], stage: str) -> dict[str, T]:
+    """Return the weights of one stage, without its name in front of theirs."""
+    prefix = f"{stage}."
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
 def not_loadable(bundle: Bundle, stage: str, format: str, error: Exception) -> BundleError:

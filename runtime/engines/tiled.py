@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
 from safetensors.numpy import load
 
 from trkx.bundle import Bundle
 from trkx.errors import BundleError, SpecError
-from trkx.identity import require_same
-from trkx.runtime.describe import describe_safetensors
 from trkx.runtime.engines import base
-from trkx.runtime.engines.base import EdgeFilter, Engine, Float, Int, not_loadable
+from trkx.runtime.engines.base import EdgeFilter, Engine, Float, Int, of_stage, read_weights
 from trkx.runtime.tiled.attention import TiledAttention
 from trkx.runtime.tiled.chains import Weights
 from trkx.runtime.tiled.edge_filter import TiledEmbedding, TiledFilter
 from trkx.runtime.tiled.graph_form import form_of_gnn, form_of_message_passing
 from trkx.runtime.tiled.graph_network import TiledGraphNetwork
-from trkx.spec import AttentionSpec, GNNSpec, PipelineSpec
+from trkx.spec import STAGES, AttentionSpec, GNNSpec, PipelineSpec
 
 GraphNetwork = Callable[[Float, Int, Float | None, int], Float]
 
@@ -29,33 +26,36 @@ class TiledEngine:
     other: runs the stages that tiles can't: networks whose batch norms look at all rows of an event.
     """
 
-    def __init__(self, spec: PipelineSpec, weights: Mapping[str, Float], threads: int, other: Engine | None = None) -> None:
+    def __init__(
+        self, spec: PipelineSpec, weights: Mapping[str, Float], threads: int, other: Engine | None = None,
+        stages: Sequence[str] = STAGES,
+    ) -> None:
+        """Write the code of those of `stages` that there are."""
         self._threads = threads
-        networks = spec.networks
-        whole = [stage for stage, network in networks.items() if network.looks_at_all_rows]
         self._other = other
         self._embedding = self._filter = None
         self._gnn: GraphNetwork | None = None
-        if spec.embedding is not None and "embedding" not in whole:
-            own = _Read(weights, "embedding")
-            self._embedding = TiledEmbedding(spec.embedding, spec.features, own)
-            own.done("embedding")
-        if spec.filter is not None and "filter" not in whole:
-            own = _Read(weights, "filter")
-            self._filter = TiledFilter(spec.filter, spec.features, own)
-            own.done("filter")
-        if spec.gnn is not None and "gnn" not in whole:
-            own = _Read(weights, "gnn")
-            self._gnn = _graph_network(spec, own)
-            own.done("gnn")
+        for stage, network in spec.networks.items():
+            if network.looks_at_all_rows or stage not in stages:
+                continue
+            own = _Read(weights, stage)
+            if stage == "embedding" and spec.embedding is not None:
+                self._embedding = TiledEmbedding(spec.embedding, spec.features, own)
+            elif stage == "filter" and spec.filter is not None:
+                self._filter = TiledFilter(spec.filter, spec.features, own)
+            else:
+                self._gnn = _graph_network(spec, own)
+            own.done(stage)
 
     def embed(self, x: Float) -> Float:
         """Return the place of each hit, float32 [N, D]."""
         return self._embedding(x, self._threads) if self._embedding is not None else self._left("embedding").embed(x)
 
-    def edge_filter(self, x: Float) -> EdgeFilter | None:
-        """Return the filter for the edges of the event with hits x; None if it has to see all edges at once."""
-        return None if self._filter is None else self._filter.of(x, self._threads)
+    def edge_filter(self, x: Float) -> EdgeFilter:
+        """Return the filter for the edges of the event with hits x; SpecError if it has to see all edges at once."""
+        if self._filter is None:
+            raise SpecError("the tiled engine has no filter that could take edges one after the other.")
+        return self._filter.of(x, self._threads)
 
     def filter(self, x: Float, edge_index: Int) -> Float:
         """Return the filter's logit of each edge, float32 [E]."""
@@ -82,25 +82,16 @@ def open_engine(bundle: Bundle, threads: int) -> TiledEngine:
         BundleError: they are edited, say that they were made for another spec, or do not fit theirs.
         MissingExtraError: a network has to see all rows of an event at once, and ONNX Runtime, which can, is not installed.
     """
-    data = bundle.read("all", "safetensors")
-    try:
-        weights = load(data)
-    except Exception as error:  # SafetensorError has no stable place
-        raise not_loadable(bundle, "all", "safetensors", error) from error
-    where = bundle.path / bundle.entry("all", "safetensors").path
-    require_same(describe_safetensors(data, str(where))["metadata"], bundle.spec, str(where))
     whole = any(network.looks_at_all_rows for network in bundle.spec.networks.values())
-    return TiledEngine(bundle.spec, weights, threads, base.open_engine("onnxruntime", bundle, threads) if whole else None)
+    other = base.open_engine("onnxruntime", bundle, threads) if whole else None
+    return TiledEngine(bundle.spec, read_weights(bundle, load), threads, other)
 
 
 class _Read(dict[str, Float]):
     """Weights of one stage that remember which of them were read."""
 
     def __init__(self, weights: Mapping[str, Float], stage: str) -> None:
-        prefix = f"{stage}."
-        super().__init__(
-            (name.removeprefix(prefix), np.asarray(value)) for name, value in weights.items() if name.startswith(prefix)
-        )
+        super().__init__(of_stage(weights, stage))
         self._read: set[str] = set()
 
     def __getitem__(self, name: str) -> Float:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trkx.errors import InputError
-from trkx.runtime.labelling.indices import outside, require_edges
+from trkx.runtime.indices import outside, require_edges
 from trkx.runtime.labelling.table import connected_components
 
 Int = NDArray[np.int64]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trkx.runtime.labelling.indices import require_inside
+from trkx.runtime.indices import require_inside
 
 Int = NDArray[np.int64]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trkx.errors import SpecError, unknown_name
-from trkx.runtime.labelling.indices import require_edges
+from trkx.runtime.indices import require_edges
 
 Int = NDArray[np.int64]
 Label = Callable[[Int, int], Int]

@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from trkx.runtime.indices import outside
 from trkx.runtime.jit import compiled
-from trkx.runtime.labelling.indices import outside
 
 Int = NDArray[np.int64]
 Parents = NDArray[np.signedinteger]

@@ -60,9 +60,9 @@ class Output:
         """Write what belongs to all events, of those that were added; nothing if there were none."""
         try:
             if self.rows:
+                self._submission.put_in_place()  # first: it is what the run was for
                 stages = {str(row.event_id): [dataclasses.asdict(stage) for stage in row.stages] for row in self.rows}
                 write_files({self.folder / "stages.json": (json.dumps(stages, indent=1) + "\n").encode()})
-                self._submission.put_in_place()
         finally:
             self._submission.discard()
 

@@ -10,10 +10,11 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from trkx.errors import SpecError
+from trkx.runtime.crew import available_cores
 from trkx.runtime.events import EventSource
 from trkx.runtime.many.found import Found, hits_of
 from trkx.runtime.many.order import in_order
-from trkx.runtime.pipeline import Pipeline, available_cores
+from trkx.runtime.pipeline import Pipeline
 
 
 def threads_of_worker(workers: int, threads: int | None = None) -> int:

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from trkx.runtime.crew import in_threads
 from trkx.runtime.jit import compiled
 from trkx.runtime.neighbours.exact import Int, Points
 from trkx.runtime.neighbours.lanes import LANES, UNROLL
 from trkx.runtime.neighbours.order import Float, cut, larger_half, sort_subtree
-from trkx.runtime.neighbours.workers import in_threads
 
 SUBTREE = 1 << 14  # points that one thread sorts by itself
 

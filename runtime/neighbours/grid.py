@@ -9,19 +9,18 @@ close is decided in float64, so that rounding does not change the result.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from trkx.runtime.crew import available_cores, in_threads
 from trkx.runtime.neighbours.blocks import Blocks, blocks_from_points
 from trkx.runtime.neighbours.exact import Int, Points, too_many_pairs
 from trkx.runtime.neighbours.lanes import LANES
 from trkx.runtime.neighbours.nearest import Limits, admitted, limit_blocks
 from trkx.runtime.neighbours.sort import bucket_counts, key_bits, sorted_pairs
 from trkx.runtime.neighbours.tiles import Reach, search_blocks
-from trkx.runtime.neighbours.workers import in_threads
 
 TASK = 64  # blocks a task
 SAMPLES = 256  # blocks whose pairs are counted to cut a stream into tasks
@@ -73,9 +72,7 @@ def reach_of(radius: float) -> Reach:
 
 
 def _workers(threads: int | None) -> int:
-    if threads is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, threads)
+    return available_cores() if threads is None else max(1, threads)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from trkx.runtime.crew import in_threads
 from trkx.runtime.jit import compiled
-from trkx.runtime.neighbours.workers import in_threads
 
 Int = NDArray[np.int64]
 TOP_BITS = 9  # 512 buckets: a bucket of 10 million keys fits a core's cache twice

@@ -24,7 +24,6 @@ from trkx.spec import Activation, ChainSpec
 
 Float = NDArray[np.float32]
 Weights = Mapping[str, Float]
-NORM_EPS = 1e-5  # torch.nn.LayerNorm
 
 
 @dataclass(frozen=True)
@@ -57,11 +56,6 @@ class Chain:
     def widest(self) -> int:
         """The widest layer's columns."""
         return max(len(layer.bias) for layer in self.layers)
-
-    def shape(self) -> tuple[Any, ...]:
-        """Return what its code depends on: chains of equal shape differ in their numbers alone."""
-        blocks = tuple((name, weight.shape) for name, weight in self.blocks.items())
-        return (blocks, *((layer.weight.shape, layer.steps) for layer in self.layers))
 
 
 def tensor(weights: Weights, name: str, *shape: int) -> Float:
@@ -113,13 +107,7 @@ def chain_of_spec(weights: Weights, prefix: str, blocks: Mapping[str, int], spec
     made: list[Layer] = []
     inputs = sum(blocks.values())
     for place, width in enumerate(spec.widths):
-        last = place == len(spec.widths) - 1
-        if last:
-            norm, batch_norm, activation = spec.output_norm, spec.output_batch_norm, spec.output_activation
-        elif place == 0 and spec.bare_first:
-            norm, batch_norm, activation = "none", "none", "none"
-        else:
-            norm, batch_norm, activation = spec.norm, spec.batch_norm, spec.activation
+        norm, batch_norm, activation = spec.after(place)
         steps: list[Step] = []
         scales: list[tuple[Float, Float]] = []
         if norm != "none":

@@ -92,7 +92,7 @@ def write_pairs(tile: Tile, inputs: Inputs, source: str, target: str) -> list[Ro
     if inputs.geometry is None:
         return []
     column = pair_column(tile.program.tile, tile.module.lanes)
-    place = tile.code.at(tile.scratch(inputs.pair_width + 8), 0)
+    place = tile.reserve(inputs.pair_width * column)
     columns = [tile.whole(name) for name in ("r", "phi", "z")]
     function = pair_features(tile.module, inputs.geometry.scales, column)
     tile.call(function, *columns, tile.row(source, 1, INT32), tile.row(target, 1, INT32), place, tile.rows)

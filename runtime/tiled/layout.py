@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from trkx.errors import InputError
 from trkx.runtime.edges import stable_order
+from trkx.runtime.indices import require_edges, require_inside
 
 Int = NDArray[np.int64]
 Int32 = NDArray[np.int32]
@@ -52,13 +53,8 @@ def ends_of(edge_index: Int, hits: int) -> tuple[Int32, Int32]:
         InputError: edges that are not whole numbers [2, E], or that name a hit that does not exist: machine code would read
             beyond its arrays.
     """
-    if edge_index.ndim != 2 or edge_index.shape[0] != 2 or not np.issubdtype(edge_index.dtype, np.integer):
-        raise InputError(f"edges must be int64 [2, E], found {edge_index.dtype} {list(edge_index.shape)}.")
-    if edge_index.shape[1] and (int(edge_index.min()) < 0 or int(edge_index.max()) >= hits):
-        raise InputError(
-            f"edges name hits {int(edge_index.min())} to {int(edge_index.max())}, but there are {hits} hits, counted from 0; "
-            "use indices into the rows of x, not hit ids."
-        )
+    require_edges(edge_index, "networks")
+    require_inside(edge_index, hits, "networks")
     if max(hits, edge_index.shape[1]) > np.iinfo(np.int32).max:
         raise InputError(f"at most 2^31 - 1 hits and edges in one event, found {hits} and {edge_index.shape[1]}.")
     return np.ascontiguousarray(edge_index[0], np.int32), np.ascontiguousarray(edge_index[1], np.int32)

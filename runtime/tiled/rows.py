@@ -18,7 +18,10 @@ SMALLEST_VARIANCE = 1e-5  # as in trkx.models.gathering
 
 @dataclass(frozen=True)
 class Step:
-    """One step on rows. "norm": to mean 0 and spread 1; "scale": times one vector, plus another; "act": an activation."""
+    """One step on rows.
+
+    "norm": to mean 0 and spread 1, eps as in torch.nn.LayerNorm. "scale": times one vector, plus another. "act": an activation.
+    """
 
     kind: Literal["norm", "scale", "act"]
     activation: Activation = "none"

@@ -73,6 +73,14 @@ class ChainSpec:
         """Columns of the output."""
         return self.widths[-1]
 
+    def after(self, place: int) -> tuple[Norm, BatchNorm, Activation]:
+        """Return what follows the Linear number `place`."""
+        if place == len(self.widths) - 1:
+            return self.output_norm, self.output_batch_norm, self.output_activation
+        if place == 0 and self.bare_first:
+            return "none", "none", "none"
+        return self.norm, self.batch_norm, self.activation
+
     @property
     def looks_at_all_rows(self) -> bool:
         """Whether a row's result depends on the other rows of the event: batch norms with the event's own statistics."""

@@ -63,7 +63,7 @@ def test_a_lost_weight_is_found(made: TinyExport) -> None:
 
 
 def test_candidates_are_never_cut_into_chunks(made: TinyExport) -> None:
-    pipeline = Pipeline.open(made.folder)
+    pipeline = Pipeline.open(made.folder, "onnxruntime")
     whole = pipeline.run(made.event, keep_graphs=True)
     assert whole.graphs["graph"].shape[1] > 50
     pipeline.chunk = 10

@@ -235,3 +235,21 @@ def test_a_squash_is_a_sigmoid(rng):
     states = rows_of(np.zeros((30, 5), np.float32), step)
     run(program, {"s": states, "c": rows_of(c, step)}, 30)
     np.testing.assert_allclose(states[:, :5], 1 / (1 + np.exp(-c.astype(np.float64))), atol=2e-7)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (500, 33, 70), (100, 257, 16)])
+def test_a_product_alone(shape, rng):
+    from trkx.runtime.crew import Crew
+    from trkx.runtime.tiled.product import product_of
+
+    m, k, n = shape
+    a, b = rng.normal(size=(m, k)).astype(np.float32), rng.normal(size=(k, n)).astype(np.float32)
+    with Crew(2) as crew:
+        np.testing.assert_allclose(product_of(a, b, crew)(), a.astype(np.float64) @ b, atol=1e-4)
+
+
+def test_an_array_that_nobody_bound_is_an_error():
+    program = Program(2 * ROWS)
+    program.phase("phase", lambda t: t.call(settled(t.module, 1, 16, 16, False, False), t.row("s", 16), t.row("c", 16), t.rows))
+    with pytest.raises(KeyError, match="c"):
+        run(program, {"s": aligned(3, 16)}, 3)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from trkx.chains import ChainSpec
+from trkx.errors import SpecError
 from trkx.graph_networks import AttentionSpec, GNNSpec, MessagePassingSpec
 from trkx.runtime.engines.tiled import TiledEngine
 from trkx.spec import (
@@ -261,7 +262,8 @@ def test_batch_norms_over_an_event_go_to_another_engine(stage, rng):
         stage
     ]()
     assert asked == [stage]
-    assert engine.edge_filter(x) is None
+    with pytest.raises(SpecError, match="one after the other"):
+        engine.edge_filter(x)
 
 
 SHAPES = {
@@ -298,7 +300,7 @@ def test_edges_that_make_no_sense_are_refused(edges, rng):
     engine = engine_of(spec, weights)
     x, edges = hits(rng, 9), np.array(edges)
     for run in (engine.filter, engine.gnn, lambda x, e: engine.edge_filter(x)(e)):
-        with pytest.raises(InputError, match=r"edges (must be|name hits)"):
+        with pytest.raises(InputError, match=r"networks: edges (must be|name hits)"):
             run(x, edges)
 
 
