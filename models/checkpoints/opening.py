@@ -65,10 +65,10 @@ def _opened(file: IO[bytes], path: Path, where: str) -> Checkpoint:
     head = file.read(4096)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return open_archive(file, path, where)
+    if starts_like_safetensors(head, size):  # before pickles: a header of 640 bytes has a length that begins like one
+        return open_safetensors(file, path, where)
     if head.startswith(_PICKLES):
         return open_legacy(file, path, where)
-    if starts_like_safetensors(head, size):
-        return open_safetensors(file, path, where)
     if path.suffix == ".onnx":
         raise CheckpointError(f"{where}: an ONNX file, no checkpoint: `trkx lint`, `repair` and `validate` take it; {READS}.")
     raise CheckpointError(f"{where}: {_what(head)}.")

@@ -308,6 +308,17 @@ def test_safetensors_with_hyper_parameters(tmp_path: Path, small: Small) -> None
         found.tensors(["x"])
 
 
+@pytest.mark.parametrize("length", [640, 896, 1152, 1408])
+def test_safetensors_whose_length_begins_like_a_pickle(tmp_path: Path, length: int) -> None:
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode().ljust(length)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(length.to_bytes(8, "little") + header + np.float32(2.5).tobytes())
+    assert path.read_bytes().startswith(tuple(bytes((0x80, protocol)) for protocol in range(2, 6)))
+    checkpoint = open_checkpoint(path)
+    assert checkpoint.kind == "safetensors"
+    assert checkpoint.shapes == {"w": (1,)}
+
+
 def test_weights_of_our_own(tmp_path: Path) -> None:
     spec = tiny_spec()
     (tmp_path / "weights.safetensors").write_bytes(save({"gnn.w": torch.ones(2)}, weights_metadata(spec)))  # as in a bundle
