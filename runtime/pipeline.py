@@ -25,6 +25,7 @@ from trkx.runtime.features import FROM_POSITION, node_features, warn_if_out_of_r
 from trkx.runtime.labelling import connected_components, edge_contraction
 from trkx.runtime.measure import Meter
 from trkx.runtime.neighbours import radius_graph
+from trkx.runtime.precision import EXACT
 from trkx.runtime.tracks import Tracks
 from trkx.spec import PipelineSpec, logit_of_cut
 
@@ -72,6 +73,7 @@ class Pipeline:
         neighbours: str = "grid",
         labelling: str = "union_find",
         threads: int | None = None,
+        precision: str = EXACT,
     ) -> Self:
         """Open a bundle folder; its files are verified when they are read.
 
@@ -81,14 +83,17 @@ class Pipeline:
             neighbours: "grid", "kdtree" or "brute"; all give the same pairs.
             labelling: "union_find" or "scipy"; both give the same labels.
             threads: None for one per core.
+            precision: "fp32", or "bf16" for all networks, or of each, such as "filter=bf16,gnn=bf16"; engine "tiled" only. What
+                it does to the tracks is for the user to judge.
 
         Raises:
             BundleError: not a bundle, or a file that is missing, edited or can't be loaded.
             MissingExtraError: the engine's package is not installed.
-            SpecError: an unknown backend, or fewer than one thread.
+            SpecError: an unknown backend or precision, a precision that the engine does not run in, or fewer than one thread.
         """
         opened = Bundle.open(bundle)
-        return cls(opened.spec, open_engine(engine, opened, _threads(threads)), neighbours, labelling, threads)
+        networks = open_engine(engine, opened, _threads(threads), precision)
+        return cls(opened.spec, networks, neighbours, labelling, threads)
 
     def run(self, event: Event, keep_graphs: bool = False) -> Tracks:
         """Return the tracks of one event.

@@ -35,7 +35,10 @@ def command(
     ] = None,
     min_hits_particle: Annotated[int, typer.Option(min=1, help="Particles: hits, at least.")] = 4,
     min_hits_track: Annotated[int, typer.Option(min=1, help="Tracks: hits, at least.")] = 4,
-    engine: Annotated[str, typer.Option(help="For a bundle: what runs its networks.")] = "onnxruntime",
+    engine: Annotated[str, typer.Option(help="For a bundle: what runs its networks.")] = "tiled",
+    precision: Annotated[
+        str, typer.Option(help="For a bundle: fp32, bf16, or of each network, such as filter=bf16,gnn=bf16.")
+    ] = "fp32",
     threads: Annotated[int | None, typer.Option(min=1, help="For a bundle: threads; all cores if not given.")] = None,
 ) -> None:
     """Compare tracks with the truth: efficiencies, fake and duplicate rate, TrackML score.
@@ -62,7 +65,7 @@ def command(
         min_hits_track=min_hits_track,
     )
     sources = open_events(events)[:limit]
-    tracks_of = _finder(source, engine, threads)
+    tracks_of = _finder(source, engine, threads, precision)
     report = Report(selection)
     columns = (TextColumn("evaluate"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     screen = Console(stderr=True)
@@ -98,14 +101,14 @@ def command(
             console.print(f"wrote {path}", soft_wrap=True)
 
 
-def _finder(source: Path, engine: str, threads: int | None) -> Callable[[Event], FoundTracks]:
+def _finder(source: Path, engine: str, threads: int | None, precision: str) -> Callable[[Event], FoundTracks]:
     """Return what gives the tracks of an event: a bundle's pipeline, or files of tracks."""
     from trkx.manifest import MANIFEST_NAME
 
     if (source / MANIFEST_NAME).is_file():
         from trkx.runtime.pipeline import Pipeline
 
-        pipeline = Pipeline.open(source, engine=engine, threads=threads)
+        pipeline = Pipeline.open(source, engine=engine, threads=threads, precision=precision)
         return lambda event: pipeline.run(event, keep_graphs=True)
     from trkx.runtime.metrics.track_files import open_tracks
 

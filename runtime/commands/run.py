@@ -28,6 +28,9 @@ def command(
     events: Annotated[list[Path], typer.Argument(help="Events: folders or files (TrackML, ACTS, Parquet).")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the tracks; made if it is not there.")],
     engine: Annotated[str, typer.Option("--engine", help="tiled, onnxruntime, torchscript or eager.")] = "tiled",
+    precision: Annotated[
+        str, typer.Option("--precision", help="fp32; bf16; or of each network, such as filter=bf16,gnn=bf16 (engine tiled).")
+    ] = "fp32",
     neighbours: Annotated[str, typer.Option("--neighbours", help="grid, kdtree or brute: same pairs, other speed.")] = "grid",
     labelling: Annotated[
         str, typer.Option("--labelling", help="What finds connected components: union_find or scipy; same labels.")
@@ -69,9 +72,11 @@ def command(
     columns = (TextColumn("tracking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), found_text)
     with ExitStack() as stack:
         if dask is None:
-            where, stream = _here(bundle, sources, engine, neighbours, labelling, threads, workers or 1)
+            where, stream = _here(bundle, sources, engine, neighbours, labelling, threads, workers or 1, precision)
         else:
-            where, stream = _on_cluster(stack, dask, opened, sources, engine, neighbours, labelling, threads or 1)
+            where, stream = _on_cluster(
+                stack, dask, opened, sources, engine, neighbours, labelling, threads or 1, precision
+            )
         try:
             with closing(stream), Progress(*columns, console=Console(stderr=True)) as bar:
                 task = bar.add_task("", total=len(sources), tracks=0)
@@ -87,7 +92,7 @@ def command(
             output.finish()
     rows = output.rows
     console = Console(markup=False)
-    console.print(stage_table(rows, f"{opened.spec.name}, {engine}, {where}"))
+    console.print(stage_table(rows, f"{opened.spec.name}, {_means(engine, precision)}, {where}"))
     console.print(f"{sum(row.num_tracks for row in rows)} tracks of {len(rows)} events in {out}", soft_wrap=True, highlight=False)
     truncated = sum(row.truncated for row in rows)
     if truncated:
@@ -95,6 +100,12 @@ def command(
         console.print(f"{truncated} hits had more than k_max = {k_max} neighbours and lost the farthest.")
     if picture:
         console.print(f"event display: {picture}", soft_wrap=True, highlight=False)
+
+
+def _means(engine: str, precision: str) -> str:
+    from trkx.runtime.precision import EXACT
+
+    return engine if precision == EXACT else f"{engine} in {precision}"
 
 
 def stage_table(runs: Sequence[Row], title: str) -> Table:
@@ -125,14 +136,21 @@ def stage_table(runs: Sequence[Row], title: str) -> Table:
 
 
 def _here(
-    bundle: Path, sources: Sequence[EventSource], engine: str, neighbours: str, labelling: str, threads: int | None, workers: int
+    bundle: Path,
+    sources: Sequence[EventSource],
+    engine: str,
+    neighbours: str,
+    labelling: str,
+    threads: int | None,
+    workers: int,
+    precision: str,
 ) -> tuple[str, Generator[Found, None, None]]:
     """Return where events run, in words, and their tracks as they come."""
     from trkx.runtime.many.threads import threads_of_worker, track_in_threads
     from trkx.runtime.pipeline import Pipeline
 
     threads = threads_of_worker(workers, threads)
-    pipeline = Pipeline.open(bundle, engine=engine, neighbours=neighbours, labelling=labelling, threads=threads)
+    pipeline = Pipeline.open(bundle, engine, neighbours, labelling, threads, precision)
     pipeline.warm_up()  # kernels are compiled once a machine: not the first event's time
     several = f"{workers} workers with {threads} thread{'s' if threads > 1 else ''} each"
     return several if workers > 1 else f"{threads} threads", track_in_threads(pipeline, sources, workers)
@@ -147,13 +165,14 @@ def _on_cluster(
     neighbours: str,
     labelling: str,
     threads: int,
+    precision: str,
 ) -> tuple[str, Generator[Found, None, None]]:
     from trkx.runtime.many.cluster import track_on_cluster
     from trkx.runtime.many.connect import connected
     from trkx.runtime.many.remote import Job
 
     client = stack.enter_context(connected(address))
-    job = Job(str(bundle.path), engine, neighbours, labelling, threads)
+    job = Job(str(bundle.path), engine, neighbours, labelling, threads, precision)
     return f"Dask cluster {address}", track_on_cluster(client, bundle, job, sources)
 
 

@@ -14,6 +14,7 @@ from trkx.bundle import Bundle
 from trkx.errors import BundleError, SpecError, unknown_name
 from trkx.identity import require_same
 from trkx.runtime.describe import describe_safetensors
+from trkx.runtime.precision import EXACT, precisions
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float32]
@@ -58,28 +59,35 @@ class StreamingEngine(Protocol):
         ...
 
 
-# name -> module with `open_engine(bundle, threads) -> Engine`; what it needs stands in trkx.backends under the same name
+# name -> module with `open_engine(bundle, threads) -> Engine`, those of REDUCED with `precision` too;
+# what it needs stands in trkx.backends under the same name
 ENGINES = {
     "tiled": "trkx.runtime.engines.tiled",
     "onnxruntime": "trkx.runtime.engines.ort",
     "torchscript": "trkx.runtime.engines.torchscript",
     "eager": "trkx.runtime.engines.eager",
 }
+REDUCED = ("tiled",)
+"""Engines that also run in other precisions than float32."""
 
 
-def open_engine(name: str, bundle: Bundle, threads: int) -> Engine:
+def open_engine(name: str, bundle: Bundle, threads: int, precision: str = EXACT) -> Engine:
     """Load the networks of a bundle into an engine that uses `threads` threads.
 
+    precision: of all stages, or of each, as in `trkx.runtime.precision.precisions`.
+
     Raises:
-        SpecError: an unknown engine.
+        SpecError: an unknown engine or precision, or one that the engine does not run in.
         MissingExtraError: the engine's package is not installed.
         BundleError: a file that is missing, edited, or can't be loaded.
     """
     if name not in ENGINES:
         raise SpecError(unknown_name("engine", name, ENGINES))
     require("engine", name)
-    opener = cast(Callable[[Bundle, int], Engine], importlib.import_module(ENGINES[name]).open_engine)
-    return opener(bundle, threads)
+    if name not in REDUCED and set(precisions(precision).values()) != {EXACT}:
+        raise SpecError(f"engine '{name}' runs in {EXACT} only; {precision} is for: {', '.join(REDUCED)}.")
+    opener = cast(Callable[..., Engine], importlib.import_module(ENGINES[name]).open_engine)
+    return opener(bundle, threads, precision) if name in REDUCED else opener(bundle, threads)
 
 
 def read_weights(bundle: Bundle, load: Callable[[bytes], W]) -> W:

@@ -10,11 +10,13 @@ from trkx.bundle import Bundle
 from trkx.errors import BundleError, SpecError
 from trkx.runtime.engines import base
 from trkx.runtime.engines.base import EdgeFilter, Engine, Float, Int, of_stage, read_weights
+from trkx.runtime.precision import EXACT, precisions
 from trkx.runtime.tiled.attention import TiledAttention
 from trkx.runtime.tiled.chains import Weights
 from trkx.runtime.tiled.edge_filter import TiledEmbedding, TiledFilter
 from trkx.runtime.tiled.graph_form import form_of_gnn, form_of_message_passing
 from trkx.runtime.tiled.graph_network import TiledGraphNetwork
+from trkx.runtime.tiled.host import Host, host
 from trkx.spec import STAGES, AttentionSpec, GNNSpec, PipelineSpec
 
 GraphNetwork = Callable[[Float, Int, Float | None, int], Float]
@@ -23,28 +25,37 @@ GraphNetwork = Callable[[Float, Int, Float | None, int], Float]
 class TiledEngine:
     """The networks of one bundle. All calls may come from any number of threads at once.
 
-    other: runs the stages that tiles can't: networks whose batch norms look at all rows of an event.
+    other: runs the stages that tiles can't: networks whose batch norms look at all rows of an event. precision: of each stage,
+    as trkx.runtime.precision reads it.
     """
 
     def __init__(
         self, spec: PipelineSpec, weights: Mapping[str, Float], threads: int, other: Engine | None = None,
-        stages: Sequence[str] = STAGES,
+        stages: Sequence[str] = STAGES, precision: str = EXACT,
     ) -> None:
         """Write the code of those of `stages` that there are."""
         self._threads = threads
         self._other = other
         self._embedding = self._filter = None
         self._gnn: GraphNetwork | None = None
+        wanted = precisions(precision)
         for stage, network in spec.networks.items():
-            if network.looks_at_all_rows or stage not in stages:
+            if stage not in stages:
                 continue
-            own = _Read(weights, stage)
+            if network.looks_at_all_rows:
+                if wanted[stage] != EXACT:
+                    raise SpecError(
+                        f"the {stage} of this bundle runs in fp32 only: its batch norm looks at all rows of an event, which ONNX "
+                        f"Runtime does. Say {stage}=fp32."
+                    )
+                continue
+            own, target = _Read(weights, stage), host(wanted[stage] == "bf16")
             if stage == "embedding" and spec.embedding is not None:
-                self._embedding = TiledEmbedding(spec.embedding, spec.features, own)
+                self._embedding = TiledEmbedding(spec.embedding, spec.features, own, target)
             elif stage == "filter" and spec.filter is not None:
-                self._filter = TiledFilter(spec.filter, spec.features, own)
+                self._filter = TiledFilter(spec.filter, spec.features, own, target)
             else:
-                self._gnn = _graph_network(spec, own)
+                self._gnn = _graph_network(spec, own, target)
             own.done(stage)
 
     def embed(self, x: Float) -> Float:
@@ -75,16 +86,17 @@ class TiledEngine:
         return self._other
 
 
-def open_engine(bundle: Bundle, threads: int) -> TiledEngine:
+def open_engine(bundle: Bundle, threads: int, precision: str) -> TiledEngine:
     """Return the engine for a bundle's weights.
 
     Raises:
+        SpecError: a precision that a stage does not run in.
         BundleError: they are edited, say that they were made for another spec, or do not fit theirs.
         MissingExtraError: a network has to see all rows of an event at once, and ONNX Runtime, which can, is not installed.
     """
     whole = any(network.looks_at_all_rows for network in bundle.spec.networks.values())
     other = base.open_engine("onnxruntime", bundle, threads) if whole else None
-    return TiledEngine(bundle.spec, read_weights(bundle, load), threads, other)
+    return TiledEngine(bundle.spec, read_weights(bundle, load), threads, other, precision=precision)
 
 
 class _Read(dict[str, Float]):
@@ -105,10 +117,10 @@ class _Read(dict[str, Float]):
             raise BundleError(f"the weights of the {stage} have {', '.join(left[:5])}, which the specification has no place for.")
 
 
-def _graph_network(spec: PipelineSpec, weights: Weights) -> GraphNetwork:
+def _graph_network(spec: PipelineSpec, weights: Weights, target: Host) -> GraphNetwork:
     if isinstance(spec.gnn, AttentionSpec):
-        return TiledAttention(spec.gnn, spec.features, weights)
+        return TiledAttention(spec.gnn, spec.features, weights, target)
     if isinstance(spec.gnn, GNNSpec):
-        return TiledGraphNetwork(form_of_gnn(spec.gnn, spec.features, weights))
+        return TiledGraphNetwork(form_of_gnn(spec.gnn, spec.features, weights), target)
     assert spec.gnn is not None
-    return TiledGraphNetwork(form_of_message_passing(spec.gnn, spec.features, weights))
+    return TiledGraphNetwork(form_of_message_passing(spec.gnn, spec.features, weights), target)

@@ -15,6 +15,7 @@ from trkx.errors import TrkxError
 from trkx.runtime.events import Event
 from trkx.runtime.features import node_features, range_problems
 from trkx.runtime.pipeline import Pipeline
+from trkx.runtime.precision import EXACT
 from trkx.runtime.tracks import Tracks
 
 
@@ -27,6 +28,7 @@ class Job:
     neighbours: str
     labelling: str
     threads: int
+    precision: str = EXACT
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def _opened(job: Job, files: Mapping[str, bytes]) -> Pipeline:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
         try:
-            pipeline = Pipeline.open(folder, job.engine, job.neighbours, job.labelling, job.threads)
+            pipeline = Pipeline.open(folder, job.engine, job.neighbours, job.labelling, job.threads, job.precision)
         except TrkxError as error:
             raise type(error)(str(error).replace(folder, job.bundle)) from error
     pipeline.warm_up()

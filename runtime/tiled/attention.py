@@ -16,6 +16,7 @@ from trkx.runtime.tiled.chains import (
     bindings,
     chain_of_spec,
     judging,
+    reading_features,
     write_chain,
     write_logits,
     write_product,
@@ -24,6 +25,7 @@ from trkx.runtime.tiled.edge_filter import tile_of
 from trkx.runtime.tiled.gathering import Told, write_gathered
 from trkx.runtime.tiled.gemm import stride
 from trkx.runtime.tiled.graph_form import gathered_blocks
+from trkx.runtime.tiled.host import Host
 from trkx.runtime.tiled.inputs import chosen
 from trkx.runtime.tiled.layout import layout
 from trkx.runtime.tiled.program import Program, Tile, aligned, even_bounds
@@ -37,7 +39,7 @@ Int = NDArray[np.int64]
 class TiledAttention:
     """An attention network with its weights."""
 
-    def __init__(self, spec: AttentionSpec, features: Sequence[FeatureSpec], weights: Weights) -> None:
+    def __init__(self, spec: AttentionSpec, features: Sequence[FeatureSpec], weights: Weights, target: Host) -> None:
         self._spec = spec
         self._inputs = chosen(features, spec.features)
         given, hidden = self._inputs.width, spec.node_encoder.out
@@ -47,8 +49,10 @@ class TiledAttention:
         edge = judging(chain_of_spec(weights, "edge_network.", {"source": width, "target": width}, spec.edge_network))
         blocks = gathered_blocks(spec.node_inputs, spec.aggregations, width, width)
         node = chain_of_spec(weights, "node_network.", blocks, spec.node_network)
-        program = Program(tile_of(max(chain.widest for chain in (encoder, edge, node))))
-        target = program.target
+        encoder = reading_features(encoder)
+        if spec.shortcut:  # the inputs stand beside the states
+            edge, node = reading_features(edge), reading_features(node)
+        program = Program(tile_of(max(chain.widest for chain in (encoder, edge, node))), target)
         self._stride, self._first = stride(width, target), len(edge.layers[0].bias)
 
         def encode(tile: Tile) -> None:
@@ -60,7 +64,7 @@ class TiledAttention:
         def products(tile: Tile) -> None:
             for block, bias in (("source", "en.0.bias"), ("target", "zeros")):
                 rows = Rows(block, tile.row("node", self._stride), self._stride)
-                write_product(tile, f"en.{block}", width, self._first, rows, bias, f"product {block}")
+                write_product(tile, edge, "en", rows, bias, f"product {block}")
 
         def judge(tile: Tile, squash: bool = False) -> None:
             gathers = [Gathered(f"product {name}", name) for name in ("source", "target")]

@@ -1,7 +1,8 @@
 """One MLP as tiles run it: its weights in one form, whichever declaration they come from, and the code for them.
 
 The first layer is split by block: blocks of hits are multiplied once per hit ("products", which edges then gather), blocks
-of rows are multiplied where they stand.
+of rows are multiplied where they stand. In half precision what layers read of hidden states is rounded to bfloat16, and so
+are the weights; features, sums, biases, norms, states and logits stay float32.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from trkx.errors import BundleError
 from trkx.runtime.tiled.emit import INT32, Value
-from trkx.runtime.tiled.gemm import gemm, packed, stride, widened
+from trkx.runtime.tiled.gemm import gemm, half_words, narrowed, packed, packed_half, stride, widened
 from trkx.runtime.tiled.host import Host
 from trkx.runtime.tiled.program import Tile
 from trkx.runtime.tiled.rows import Step, dotted, gathered, row_steps
@@ -40,12 +41,14 @@ class Layer:
 class Chain:
     """Layers; the first one's weight is split into `blocks` (name to [out, width]) in the order of the concatenation.
 
-    judges: its one column is a logit, which write_logits writes.
+    judges: its one column is a logit, which write_logits writes. reads_features: the first layer reads features of hits or edges,
+    which no precision rounds.
     """
 
     blocks: Mapping[str, Float]
     layers: tuple[Layer, ...]
     judges: bool = False
+    reads_features: bool = False
 
     @property
     def out(self) -> int:
@@ -133,6 +136,11 @@ def judging(chain: Chain) -> Chain:
     return dataclasses.replace(chain, judges=True)
 
 
+def reading_features(chain: Chain) -> Chain:
+    """Return a chain whose first layer is multiplied in float32 in every precision."""
+    return dataclasses.replace(chain, reads_features=True)
+
+
 def _act(activation: Activation) -> tuple[Step, ...]:
     return () if activation == "none" else (Step("act", activation),)
 
@@ -153,7 +161,9 @@ def _split(weight: Float, blocks: Mapping[str, int]) -> dict[str, Float]:
 
 def bindings(chain: Chain, name: str, target: Host) -> dict[str, NDArray[Any]]:
     """Return the arrays that a chain's code reads, under names that begin with `name`."""
-    arrays: dict[str, NDArray[Any]] = {f"{name}.{block}": packed(weight, target) for block, weight in chain.blocks.items()}
+    first = packed_half if target.half and not chain.reads_features else packed
+    later = packed_half if target.half else packed
+    arrays: dict[str, NDArray[Any]] = {f"{name}.{block}": first(weight, target) for block, weight in chain.blocks.items()}
     for place, layer in enumerate(chain.layers):
         last = place == len(chain.layers) - 1
         if last and _ends_in_dot(chain):
@@ -162,7 +172,7 @@ def bindings(chain: Chain, name: str, target: Host) -> dict[str, NDArray[Any]]:
             arrays[f"{name}.{place}"], arrays[f"{name}.{place}.bias"] = row, layer.bias
             continue
         if place:
-            arrays[f"{name}.{place}"] = packed(layer.weight, target)
+            arrays[f"{name}.{place}"] = later(layer.weight, target)
         arrays[f"{name}.{place}.bias"] = widened(layer.bias, target)
         if layer.scales:
             arrays[f"{name}.{place}.scales"] = np.concatenate([widened(part, target) for pair in layer.scales for part in pair])
@@ -202,6 +212,7 @@ def write_chain(tile: Tile, chain: Chain, name: str, rows: Sequence[Rows], gathe
     Gathered products bring the first layer's bias with them. A chain that judges is ended by `write_logits`.
     """
     module = tile.module
+    product = _Product(tile, chain)
     width = len(chain.layers[0].bias)
     step = stride(width, module.target)
     here = tile.scratch(step)
@@ -212,9 +223,9 @@ def write_chain(tile: Tile, chain: Chain, name: str, rows: Sequence[Rows], gathe
     for number, block in enumerate(rows):
         inputs = chain.blocks[block.block].shape[1]
         onto = number > 0 or len(gathers) > 0
-        product = gemm(module, inputs, width, block.row_step, block.column_step, onto)
-        tile.call(product, block.place, tile.whole(f"{name}.{block.block}"), bias, here, tile.rows)
+        product.write(inputs, width, block, onto, tile.whole(f"{name}.{block.block}"), bias, here, not chain.reads_features)
     there: Value = None
+    narrow = False  # whether the layer's rows stand in the product's narrow rows already
     for place, layer in enumerate(chain.layers):
         if place:
             if place == len(chain.layers) - 1 and _ends_in_dot(chain):
@@ -222,12 +233,15 @@ def write_chain(tile: Tile, chain: Chain, name: str, rows: Sequence[Rows], gathe
             inputs, width = layer.weight.shape[1], layer.weight.shape[0]
             before, step = step, stride(width, module.target)
             there = tile.scratch(step) if there is None or step != before else there
-            product = gemm(module, inputs, width, before, 1, False)
-            tile.call(product, here, tile.whole(f"{name}.{place}"), tile.whole(f"{name}.{place}.bias"), there, tile.rows)
+            weights, bias = tile.whole(f"{name}.{place}"), tile.whole(f"{name}.{place}.bias")
+            product.write(inputs, width, Rows("", here, before), False, weights, bias, there, is_narrow=narrow)
             here, there = there, here if step == before else None
+        narrow = False
         if layer.steps:
             scales = tile.whole(f"{name}.{place}.scales") if layer.scales else here
-            tile.call(row_steps(module, width, step, layer.steps), here, scales, tile.rows)
+            narrow = product.narrow is not None and place + 1 < len(chain.layers) - int(_ends_in_dot(chain))
+            function = row_steps(module, width, step, layer.steps, narrow)
+            tile.call(function, here, scales, tile.rows, product.narrow if narrow else here)
     return here, step
 
 
@@ -246,8 +260,39 @@ def write_logits(tile: Tile, chain: Chain, name: str, end: tuple[Value, int], ou
     tile.call(dotted(tile.module, width, step, squash), place, weights, bias, tile.row(out), tile.rows)
 
 
-def write_product(tile: Tile, weight: str, inputs: int, outputs: int, block: Rows, bias: str, out: str) -> None:
+def write_product(tile: Tile, chain: Chain, name: str, block: Rows, bias: str, out: str) -> None:
     """Write the products of one block of hits, once per hit, to the array `out`; pieces must end at whole tiles."""
-    product = gemm(tile.module, inputs, outputs, block.row_step, block.column_step, False)
+    outputs, inputs = chain.blocks[block.block].shape
     place = tile.row(out, stride(outputs, tile.module.target))
-    tile.call(product, block.place, tile.whole(weight), tile.whole(bias), place, tile.rows)
+    weights = tile.whole(f"{name}.{block.block}")
+    _Product(tile, chain).write(inputs, outputs, block, False, weights, tile.whole(bias), place, not chain.reads_features)
+
+
+class _Product:
+    """Writes products of a tile's rows, in the precision of the module; in half precision through one buffer of narrow rows."""
+
+    def __init__(self, tile: Tile, chain: Chain) -> None:
+        self._tile = tile
+        inputs = [0 if chain.reads_features else max(weight.shape[1] for weight in chain.blocks.values())]
+        inputs += [layer.weight.shape[1] for layer in chain.layers[1:]]
+        self.narrow = tile.scratch(half_words(max(inputs), tile.module.lanes)) if tile.module.target.half else None
+
+    def write(
+        self, inputs: int, outputs: int, block: Rows, onto: bool, weights: Value, bias: Value, out: Value, rounded: bool = True,
+        is_narrow: bool = False,
+    ) -> None:
+        """Write out = bias + block W, or out + block W if onto.
+
+        rounded: in half precision, if that is the module's. is_narrow: the rows stand in `narrow` already.
+        """
+        tile, module = self._tile, self._tile.module
+        if self.narrow is None or not rounded:
+            function = gemm(module, inputs, outputs, block.row_step, block.column_step, onto)
+            tile.call(function, block.place, weights, bias, out, tile.rows)
+            return
+        assert block.column_step == 1, "columns are features, which are not rounded"
+        if not is_narrow:
+            tile.call(narrowed(module, inputs, block.row_step), block.place, self.narrow, tile.rows)
+        words = half_words(inputs, module.lanes)
+        function = gemm(module, -(-inputs // 2), outputs, words, 1, onto, half=True)
+        tile.call(function, self.narrow, weights, bias, out, tile.rows)

@@ -17,12 +17,14 @@ from trkx.runtime.tiled.chains import (
     chain_of_mlp,
     chain_of_spec,
     judging,
+    reading_features,
     write_chain,
     write_logits,
     write_product,
 )
 from trkx.runtime.tiled.emit import INT32
 from trkx.runtime.tiled.gemm import ROWS, stride
+from trkx.runtime.tiled.host import Host
 from trkx.runtime.tiled.inputs import Inputs, chosen, geometric, pair_column
 from trkx.runtime.tiled.layout import ends_of
 from trkx.runtime.tiled.pairs import pair_features
@@ -44,7 +46,7 @@ def tile_of(widest: int) -> int:
 class TiledEmbedding:
     """The embedding of a bundle. Weights are named as in its safetensors file, without the stage."""
 
-    def __init__(self, spec: AnyEmbedding, features: Sequence[FeatureSpec], weights: Weights) -> None:
+    def __init__(self, spec: AnyEmbedding, features: Sequence[FeatureSpec], weights: Weights, target: Host) -> None:
         if isinstance(spec, ChainEmbeddingSpec):
             self._inputs = chosen(features, spec.features)
             chain = chain_of_spec(weights, "network.", {"x": self._inputs.width}, spec.chain)
@@ -60,8 +62,9 @@ class TiledEmbedding:
                 spec.layer_norm,
                 spec.dim,
             )
+        chain = reading_features(chain)
         self._normalize, self._dim = spec.normalize, spec.dim
-        program = Program(tile_of(chain.widest))
+        program = Program(tile_of(chain.widest), target)
         self._stride = stride(spec.dim, program.target)
 
         def write(tile: Tile) -> None:
@@ -102,7 +105,7 @@ def write_pairs(tile: Tile, inputs: Inputs, source: str, target: str) -> list[Ro
 class TiledFilter:
     """The edge filter of a bundle."""
 
-    def __init__(self, spec: AnyFilter, features: Sequence[FeatureSpec], weights: Weights) -> None:
+    def __init__(self, spec: AnyFilter, features: Sequence[FeatureSpec], weights: Weights, target: Host) -> None:
         if isinstance(spec, ChainFilterSpec):
             self._inputs = chosen(features, spec.features)
             blocks = {"source": self._inputs.width, "target": self._inputs.width}
@@ -113,16 +116,16 @@ class TiledFilter:
             if spec.geometry:
                 blocks["pair"] = self._inputs.pair_width
             chain = chain_of_mlp(weights, "network.", blocks, spec.hidden, spec.layers, spec.activation, spec.layer_norm, 1)
-        chain = judging(chain)
-        program = Program(tile_of(chain.widest))
+        chain = reading_features(judging(chain))
+        program = Program(tile_of(chain.widest), target)
         self._first = len(chain.layers[0].bias)
         self._stride = stride(self._first, program.target)
-        inputs, first = self._inputs, self._first
+        inputs = self._inputs
 
         def products(tile: Tile) -> None:
-            block = Rows("x", tile.row("x", inputs.width), inputs.width)
-            write_product(tile, "w.source", inputs.width, first, block, "w.0.bias", "from")
-            write_product(tile, "w.target", inputs.width, first, block, "zeros", "to")
+            place = tile.row("x", inputs.width)
+            write_product(tile, chain, "w", Rows("source", place, inputs.width), "w.0.bias", "from")
+            write_product(tile, chain, "w", Rows("target", place, inputs.width), "zeros", "to")
 
         def judge(tile: Tile) -> None:
             gathers = [Gathered("from", "source"), Gathered("to", "target")]

@@ -10,7 +10,21 @@ from llvmlite import ir
 from trkx.runtime.tiled.host import Host
 
 VOID, FLOAT, INT32, INT64, POINTER = ir.VoidType(), ir.FloatType(), ir.IntType(32), ir.IntType(64), ir.PointerType()
+INT16 = ir.IntType(16)
 Value = Any  # llvmlite has no types
+
+
+class _BFloat(ir.Type):  # type: ignore[misc]
+    """bfloat16, which llvmlite has no name for."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BFloat)
+
+    def __hash__(self) -> int:
+        return hash(_BFloat)
 
 
 class Module:
@@ -99,6 +113,59 @@ class Code:
         nothing = ir.Constant(self.vector, ir.Undefined)
         one = self.b.insert_element(nothing, value, ir.Constant(INT32, 0))
         return self.b.shuffle_vector(one, nothing, ir.Constant(ir.VectorType(INT32, self.lanes), [0] * self.lanes))
+
+    def one(self, base: Value, offset: Value | int) -> Value:
+        """Return a vector of one float32 number from memory."""
+        return self.splat(self.scalar(base, offset))
+
+    def first(self, value: Value, real: int) -> Value:
+        """Return the first `real` lanes, 0 in the others."""
+        if real >= self.lanes:
+            return value
+        mask = ir.Constant(ir.VectorType(ir.IntType(1), self.lanes), [int(lane < real) for lane in range(self.lanes)])
+        return self.b.select(mask, value, self.number(0.0))
+
+    def pairs(self, base: Value, offset: Value | int) -> Value:
+        """Return a vector of pairs of bfloat16 numbers, each pair an int32; the offset counts pairs."""
+        return self.b.load(self.at(base, offset, INT32), typ=self.module.ints, align=4)
+
+    def one_pair(self, base: Value, offset: Value | int) -> Value:
+        """Return a vector of one pair of bfloat16 numbers."""
+        nothing = ir.Constant(self.module.ints, ir.Undefined)
+        one = self.b.insert_element(nothing, self.scalar(base, offset, INT32), ir.Constant(INT32, 0))
+        return self.b.shuffle_vector(one, nothing, ir.Constant(self.module.ints, [0] * self.lanes))
+
+    def dot(self, a: Value, b: Value, c: Value) -> Value:
+        """Return c + a0 * b0 + a1 * b1 in float32, lane by lane, of vectors of pairs (0 the lower half)."""
+        if self.module.target.has_dots:
+            kind = ir.VectorType(_BFloat(), 2 * self.lanes)
+            name = f"llvm.x86.avx512bf16.dpbf16ps.{32 * self.lanes}"
+            function = self.module.intrinsic(name, self.vector, [self.vector, kind, kind])
+            return self.b.call(function, [c, self.b.bitcast(a, kind), self.b.bitcast(b, kind)])
+        for half in (self._low, self._high):
+            c = self.fma(half(a), half(b), c)
+        return c
+
+    def _low(self, pairs: Value) -> Value:
+        return self.b.bitcast(self.b.shl(pairs, self.ints(16)), self.vector)
+
+    def _high(self, pairs: Value) -> Value:
+        return self.b.bitcast(self.b.and_(pairs, self.ints(-65536)), self.vector)
+
+    def store_half(self, value: Value, base: Value, offset: Value | int) -> None:
+        """Write a vector as bfloat16, rounded to nearest, ties to even; NaN stays NaN. The offset counts bfloat16 numbers."""
+        if self.module.target.has_dots:
+            narrow = self.b.fptrunc(value, ir.VectorType(_BFloat(), self.lanes))
+        else:
+            bits = self.b.bitcast(value, self.module.ints)
+            odd = self.b.and_(self.b.lshr(bits, self.ints(16)), self.ints(1))
+            near = self.b.add(self.b.add(bits, self.ints(0x7FFF)), odd)
+            number = self.b.fcmp_ordered("ord", value, value)
+            quiet = self.b.or_(bits, self.ints(0x00400000))
+            narrow = self.b.trunc(
+                self.b.lshr(self.b.select(number, near, quiet), self.ints(16)), ir.VectorType(INT16, self.lanes)
+            )
+        self.b.store(narrow, self.at(base, offset, INT16), align=2)
 
     def call(self, name: str, *values: Value) -> Value:
         """Return the vector intrinsic llvm.`name` of vectors."""

@@ -55,6 +55,47 @@ def packed(weight: Float, target: Host) -> Float:
     return np.ascontiguousarray(wide.reshape(weight.shape[1], plan.panels, columns).transpose(1, 0, 2))
 
 
+def packed_half(weight: Float, target: Host) -> NDArray[np.int32]:
+    """Return the same as bfloat16, inputs in pairs: int32 [panels, in / 2, columns of a panel], the first in the low half."""
+    even = np.pad(weight, ((0, 0), (0, weight.shape[1] % 2)))
+    low, high = (half_bits(packed(part, target)).astype(np.uint32) for part in (even[:, ::2], even[:, 1::2]))
+    return (low | high << np.uint32(16)).view(np.int32)
+
+
+def half_bits(values: Float) -> NDArray[np.uint16]:
+    """Return numbers as bfloat16, rounded to nearest, ties to even."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    near = (bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) >> np.uint32(16)
+    return np.where(np.isnan(values), bits >> np.uint32(16) | np.uint32(0x40), near).astype(np.uint16)
+
+
+def half_words(width: int, lanes: int) -> int:
+    """Return the row length, in pairs, of rows of `width` bfloat16 numbers."""
+    return padded(width, lanes) // 2
+
+
+def narrowed(module: Module, width: int, row_step: int) -> Value:
+    """Return the function (A, out, rows): rows of `width` as bfloat16, half_words apart, the rest of the last vector 0."""
+    lanes = module.lanes
+
+    def body(code: Code, arguments: Sequence[Value]) -> None:
+        a, out, rows = arguments
+
+        def row_body(row: Value) -> None:
+            place = code.at(a, code.b.mul(row, code.integer(row_step)))
+            to = code.at(out, code.b.mul(row, code.integer(half_words(width, lanes))))
+            whole = width - width % lanes
+            code.loop(
+                code.integer(0), code.integer(whole), lanes, lambda at: code.store_half(code.load(place, at), to, at)
+            )
+            if width > whole:
+                code.store_half(code.first(code.load(place, whole), width - whole), to, whole)
+
+        code.loop(code.integer(0), rows, 1, row_body)
+
+    return module.function(f"narrowed_{width}_{row_step}", [POINTER, POINTER, INT64], body)
+
+
 def widened(vector: Float, target: Host) -> Float:
     """Return a bias [out] filled with zeros to the width of the packed product."""
     plan = blocking(len(vector), target)
@@ -69,14 +110,19 @@ def stride(width: int, target: Host) -> int:
     return plan.panels * plan.vectors * target.lanes
 
 
-def gemm(module: Module, inputs: int, outputs: int, row_step: int, column_step: int, onto: bool) -> Value:
+def gemm(
+    module: Module, inputs: int, outputs: int, row_step: int, column_step: int, onto: bool, half: bool = False
+) -> Value:
     """Return the function (A, weights, start, C, rows) that writes C = start + A W.
 
     A: element (row, column) at row * row_step + column * column_step. start: bias, one for all rows; C itself if `onto`.
-    C: rows of stride(outputs). Works on whole blocks of rows, up to 23 beyond `rows`.
+    C: rows of stride(outputs). Works on whole blocks of rows, up to 23 beyond `rows`. half: A and W are pairs of bfloat16
+    numbers, as `narrowed` and `packed_half` write them; `inputs` and steps count pairs.
     """
     plan = blocking(outputs, module.target)
-    key = f"gemm_{inputs}_{outputs}_{row_step}_{column_step}_{int(onto)}"
+    key = f"gemm_{inputs}_{outputs}_{row_step}_{column_step}_{int(onto)}_{int(half)}"
+    one_of, vector_of = (Code.one_pair, Code.pairs) if half else (Code.one, Code.load)
+    step_of = Code.dot if half else Code.fma
     columns = plan.vectors * module.lanes
     width = plan.panels * columns
 
@@ -87,12 +133,12 @@ def gemm(module: Module, inputs: int, outputs: int, row_step: int, column_step: 
             for step in range(count):
                 k = code.b.add(first, code.integer(step))
                 place = code.b.mul(k, code.integer(columns))
-                wide = [code.load(panel, code.b.add(place, code.integer(v * module.lanes))) for v in range(plan.vectors)]
+                wide = [vector_of(code, panel, code.b.add(place, code.integer(v * module.lanes))) for v in range(plan.vectors)]
                 column = code.at(a_block, code.b.mul(k, code.integer(column_step)))
                 new = []
                 for row in range(plan.rows):
-                    one = code.splat(code.scalar(column, row * row_step))
-                    new += [code.fma(one, wide[v], sums[row * plan.vectors + v]) for v in range(plan.vectors)]
+                    one = one_of(code, column, row * row_step)
+                    new += [step_of(code, one, wide[v], sums[row * plan.vectors + v]) for v in range(plan.vectors)]
                 sums = new
             return sums
 

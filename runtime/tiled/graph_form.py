@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from trkx.runtime.tiled.chains import Chain, Weights, chain_of_mlp, chain_of_spec, judging
+from trkx.runtime.tiled.chains import Chain, Weights, chain_of_mlp, chain_of_spec, judging, reading_features
 from trkx.runtime.tiled.inputs import Inputs, chosen, geometric
 from trkx.spec import Aggregation, ChainSpec, EdgeBlock, FeatureSpec, GNNSpec, MessagePassingSpec, NodeBlock
 
@@ -76,8 +76,8 @@ def form_of_gnn(spec: GNNSpec, features: Sequence[FeatureSpec], weights: Weights
     edges, nodes = edge_blocks(edge, width, width), gathered_blocks(node, ("sum",), width, width)
     return GraphForm(
         inputs,
-        mlp("node_encoder.", {"x": inputs.width}, spec.layers, None),
-        mlp("edge_encoder.", seen, spec.layers, None),
+        reading_features(mlp("node_encoder.", {"x": inputs.width}, spec.layers, None)),
+        reading_features(mlp("edge_encoder.", seen, spec.layers, None)),
         tuple(mlp(f"node_networks.{n}.", nodes, hidden_layers, width) for n in range(spec.iterations)),
         tuple(mlp(f"edge_networks.{n}.", edges, hidden_layers, width) for n in range(spec.iterations)),
         None,
@@ -111,10 +111,11 @@ def form_of_message_passing(spec: MessagePassingSpec, features: Sequence[Feature
         made = [chain_of_spec(weights, f"{name}.{n}.", blocks, chain) for n in range(1 if shared else spec.iterations)]
         return tuple(made * spec.iterations if shared else made)
 
+    edge_encoder = chain_of_spec(weights, "edge_encoder.", first, spec.edge_encoder)
     return GraphForm(
         inputs,
-        chain_of_spec(weights, "node_encoder.", {"x": inputs.width}, spec.node_encoder),
-        chain_of_spec(weights, "edge_encoder.", first, spec.edge_encoder),
+        reading_features(chain_of_spec(weights, "node_encoder.", {"x": inputs.width}, spec.node_encoder)),
+        reading_features(edge_encoder) if spec.edge_features else edge_encoder,
         repeated("node_networks", nodes, spec.node_network, spec.shared_nodes),
         repeated("edge_networks", edges, spec.edge_network, spec.shared_edges),
         decoder,

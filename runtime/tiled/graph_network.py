@@ -16,6 +16,7 @@ from trkx.runtime.tiled.emit import INT32
 from trkx.runtime.tiled.gathering import Told, write_gathered
 from trkx.runtime.tiled.gemm import stride
 from trkx.runtime.tiled.graph_form import GraphForm
+from trkx.runtime.tiled.host import Host
 from trkx.runtime.tiled.layout import layout
 from trkx.runtime.tiled.program import Arrays, Program, Tile, aligned, even_bounds
 from trkx.runtime.tiled.rows import segment_added, settled
@@ -27,11 +28,10 @@ Int = NDArray[np.int64]
 class TiledGraphNetwork:
     """An interaction network with its weights. Beside the edge states, nothing of the size of the edges is held but indices."""
 
-    def __init__(self, form: GraphForm) -> None:
+    def __init__(self, form: GraphForm, target: Host) -> None:
         self._form = form
         widest = max(chain.widest for chain in form.chains)
-        self._program = Program(tile_of(widest))
-        target = self._program.target
+        self._program = Program(tile_of(widest), target)
         self._node, self._edge = form.node_encoder.out, form.edge_encoder.out
         self._node_stride, self._edge_stride = stride(self._node, target), stride(self._edge, target)
         firsts = (form.edge_encoder, *form.edge_chains[:1], form.classifier)
@@ -72,15 +72,13 @@ class TiledGraphNetwork:
 
         def write(tile: Tile) -> None:
             for number, block in enumerate(blocks):
-                outputs, inputs = chain.blocks[block].shape
                 if name == "ee" and self._form.encoder_reads == "inputs":
+                    inputs = self._form.inputs.width
                     rows = Rows(block, tile.row("x", inputs), inputs)
                 else:
                     state = "node_first" if block.endswith("_first") else "node"
                     rows = Rows(block, tile.row(state, self._node_stride), self._node_stride)
-                write_product(
-                    tile, f"{name}.{block}", inputs, outputs, rows, "zeros" if number else f"{name}.0.bias", f"product {block}"
-                )
+                write_product(tile, chain, name, rows, "zeros" if number else f"{name}.0.bias", f"product {block}")
 
         if blocks:
             self._program.phase(phase, write)

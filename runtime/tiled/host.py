@@ -16,25 +16,29 @@ _LOCK = threading.Lock()  # LLVM's compiler is not for two threads at once
 class Host:
     """What kernels need to know of a processor.
 
-    lanes: float32 numbers in a vector register. registers: vector registers. name, features: as LLVM calls them.
+    lanes: float32 numbers in a vector register. registers: vector registers. name, features: as LLVM calls them. half: layers
+    read hidden states and weights as bfloat16 and sum in float32. has_dots: there are instructions for that; without them it
+    is computed all the same, no faster than float32.
     """
 
     lanes: int
     registers: int
     name: str
     features: str
+    half: bool = False
+    has_dots: bool = False
 
 
 @cache
-def host() -> Host:
+def host(half: bool = False) -> Host:
     """Return this machine's processor."""
     there = {name for name, has in llvm.get_host_cpu_features().items() if has}
     name, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
     if "avx512f" in there:
-        return Host(16, 32, name, features)
+        return Host(16, 32, name, features, half, "avx512bf16" in there)
     if "avx" in there:
-        return Host(8, 16, name, features)
-    return Host(4, 32 if "neon" in there else 16, name, features)
+        return Host(8, 16, name, features, half)
+    return Host(4, 32 if "neon" in there else 16, name, features, half)
 
 
 class MachineCode:

@@ -9,6 +9,7 @@ from typing import Literal
 from llvmlite import ir
 
 from trkx.runtime.tiled.emit import FLOAT, INT32, INT64, POINTER, Code, Module, Value
+from trkx.runtime.tiled.gemm import half_words
 from trkx.runtime.tiled.maths import ACTIVATIONS, larger
 from trkx.spec import Activation, Aggregation
 
@@ -43,11 +44,12 @@ def _each(code: Code, width: int, most: int, body: Callable[[Value, int], None])
         body(code.integer(whole * lanes), vectors - whole)
 
 
-def row_steps(module: Module, width: int, stride: int, steps: tuple[Step, ...]) -> Value:
-    """Return the function (C, parameters, rows) that takes each row of C through `steps`, in place.
+def row_steps(module: Module, width: int, stride: int, steps: tuple[Step, ...], half: bool = False) -> Value:
+    """Return the function (C, parameters, rows, out) that takes each row of C through `steps`, in place; or, if half, to out.
 
     parameters: for each "scale" two vectors of `stride`: factors, then summands. Columns from `width` on count for nothing;
-    what they hold afterwards is of no use.
+    what they hold afterwards is of no use. out: rows of bfloat16, as trkx.runtime.tiled.gemm.narrowed writes them; not read
+    or written otherwise.
     """
     names = "_".join(
         f"{step.kind}{step.activation if step.kind == 'act' else ''}{step.eps if step.kind == 'norm' else ''}" for step in steps
@@ -55,11 +57,19 @@ def row_steps(module: Module, width: int, stride: int, steps: tuple[Step, ...]) 
     vectors = -(-width // module.lanes)
 
     def body(code: Code, arguments: Sequence[Value]) -> None:
-        c, parameters, rows = arguments
+        c, parameters, rows, out = arguments
         groups = _grouped(steps)
 
         def row_body(row: Value) -> None:
             place = code.at(c, code.b.mul(row, code.integer(stride)))
+            narrow = code.at(out, code.b.mul(row, code.integer(half_words(width, module.lanes))))
+
+            def keep(value: Value, offset: Value | int, real: int) -> None:
+                if half:
+                    code.store_half(code.first(value, real), narrow, offset)
+                else:
+                    code.store(value, place, offset)
+
             if vectors <= IN_REGISTERS:
                 values = [code.load(place, v * module.lanes) for v in range(vectors)]
                 for norm, rest in groups:
@@ -67,9 +77,10 @@ def row_steps(module: Module, width: int, stride: int, steps: tuple[Step, ...]) 
                         values = _normed(code, values, width, norm.eps)
                     values = [_light(code, value, rest, parameters, v * module.lanes, stride) for v, value in enumerate(values)]
                 for v, value in enumerate(values):
-                    code.store(value, place, v * module.lanes)
+                    keep(value, v * module.lanes, width - v * module.lanes)
                 return
-            for norm, rest in groups:
+            for number, (norm, rest) in enumerate(groups):
+                ends = number == len(groups) - 1
                 middle, factor = _moments(code, place, width, norm.eps) if norm is not None else (None, None)
 
                 def part(
@@ -78,19 +89,28 @@ def row_steps(module: Module, width: int, stride: int, steps: tuple[Step, ...]) 
                     middle: Value = middle,
                     factor: Value = factor,
                     rest: tuple[tuple[Step, int], ...] = rest,
+                    ends: bool = ends,
+                    real: int = module.lanes,
                 ) -> None:
                     for v in range(count):
                         here = code.b.add(offset, code.integer(v * module.lanes))
                         value = code.load(place, here)
                         if middle is not None:
                             value = code.mul(code.sub(value, middle), factor)
-                        code.store(_light(code, value, rest, parameters, here, stride), place, here)
+                        value = _light(code, value, rest, parameters, here, stride)
+                        if ends:
+                            keep(value, here, real)
+                        else:
+                            code.store(value, place, here)
 
-                _each(code, width, 4, part)
+                whole = width - width % module.lanes
+                _each(code, whole, 4, part)
+                if width > whole:
+                    part(code.integer(whole), 1, real=width - whole)
 
         code.loop(code.integer(0), rows, 1, row_body)
 
-    return module.function(f"rows_{width}_{stride}_{names}", [POINTER, POINTER, INT64], body)
+    return module.function(f"rows_{width}_{stride}_{int(half)}_{names}", [POINTER, POINTER, INT64, POINTER], body)
 
 
 def _grouped(steps: tuple[Step, ...]) -> list[tuple[Step | None, tuple[tuple[Step, int], ...]]]:
@@ -130,13 +150,13 @@ def _sum(code: Code, values: Sequence[Value]) -> Value:
 
 def _masked_square(code: Code, distance: Value, real: int) -> Value:
     """Return squares of the first `real` lanes, 0 in the others."""
-    return _first_lanes(code, code.mul(distance, distance), real)
+    return code.first(code.mul(distance, distance), real)
 
 
 def _normed(code: Code, values: list[Value], width: int, eps: float) -> list[Value]:
     share = 1.0 / width
     real = [
-        _first_lanes(code, value, width - v * code.lanes) for v, value in enumerate(values)
+        code.first(value, width - v * code.lanes) for v, value in enumerate(values)
     ]  # an activation may fill the rest
     mean = code.mul(code.splat(code.total(_sum(code, real))), code.number(share))
     distances = [code.sub(value, mean) for value in values]
@@ -161,7 +181,7 @@ def _moments(code: Code, place: Value, width: int, eps: float) -> tuple[Value, V
 
     total = code.reduce(code.integer(0), code.integer(whole), lanes, zeros, add)[0]
     if width > whole:
-        total = code.add(total, _first_lanes(code, code.load(place, whole), width - whole))
+        total = code.add(total, code.first(code.load(place, whole), width - whole))
     mean = code.mul(code.splat(code.total(total)), code.number(1.0 / width))
 
     def square(offset: Value, now: list[Value]) -> list[Value]:
@@ -254,7 +274,7 @@ def dotted(module: Module, width: int, stride: int, squash: bool = False) -> Val
             total = code.reduce(code.integer(0), code.integer(whole), module.lanes, [code.number(0.0)], more)[0]
             if width > whole:  # weights are filled with zeros, but what is left in the row may be NaN
                 product = code.mul(code.load(place, whole), code.load(weights, whole))
-                total = code.add(total, _first_lanes(code, product, width - whole))
+                total = code.add(total, code.first(product, width - whole))
             value = code.b.fadd(code.total(total), code.scalar(bias, 0))
             if squash:
                 value = code.b.extract_element(ACTIVATIONS["sigmoid"](code, code.splat(value)), ir.Constant(INT32, 0))
@@ -263,14 +283,6 @@ def dotted(module: Module, width: int, stride: int, squash: bool = False) -> Val
         code.loop(code.integer(0), rows, 1, row_body)
 
     return module.function(f"dotted_{width}_{stride}_{int(squash)}", [POINTER, POINTER, POINTER, POINTER, INT64], body)
-
-
-def _first_lanes(code: Code, value: Value, real: int) -> Value:
-    """Return the first `real` lanes, 0 in the others."""
-    if real >= code.lanes:
-        return value
-    mask = ir.Constant(ir.VectorType(ir.IntType(1), code.lanes), [int(lane < real) for lane in range(code.lanes)])
-    return code.b.select(mask, value, code.number(0.0))
 
 
 def segment_added(module: Module, width: int, stride: int) -> Value:

@@ -1,10 +1,12 @@
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
+import torch
 
 from trkx.runtime.tiled.emit import INT32, INT64
-from trkx.runtime.tiled.gemm import ROWS, blocking, gemm, packed, stride, widened
+from trkx.runtime.tiled.gemm import ROWS, blocking, gemm, half_bits, half_words, narrowed, packed, packed_half, stride, widened
 from trkx.runtime.tiled.host import Host, host
 from trkx.runtime.tiled.maths import ACTIVATIONS
 from trkx.runtime.tiled.program import Program, aligned
@@ -59,7 +61,7 @@ def test_activations_are_exact_to_rounding(name, rng):
     step = stride(1, program.target)
     found = rows_of(values, step)
     program.phase(
-        "phase", lambda t: t.call(row_steps(t.module, 1, step, (Step("act", name),)), t.row("c", step), t.row("c", step), t.rows)
+        "phase", lambda t: t.call(row_steps(t.module, 1, step, (Step("act", name),)), *[t.row("c", step)] * 2, t.rows, t.row("c"))
     )
     run(program, {"c": found}, len(x))
     with np.errstate(over="ignore", invalid="ignore"):
@@ -99,6 +101,77 @@ def test_products(inputs, outputs, target, rng):
     assert not c[:, outputs:].any()
 
 
+HALF = [
+    dataclasses.replace(target, half=True, has_dots=dots)
+    for target in (HERE, *NARROW)
+    for dots in {False, target.has_dots}
+]
+
+
+def rounded(values):
+    """bfloat16 by torch's rounding."""
+    return torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(torch.bfloat16).float().numpy()
+
+
+def test_bfloat16_is_rounded_as_torch_does(rng):
+    special = [0.0, -0.0, np.inf, -np.inf, np.nan, 3.4e38, -3.4e38, 1.0 + 2**-8, 1.0 + 3 * 2**-8, 1e-30]
+    values = np.concatenate([rng.normal(0, 100, 5000), special]).astype(np.float32)
+    found = (half_bits(values).astype(np.uint32) << 16).view(np.float32)
+    np.testing.assert_array_equal(found, rounded(values))
+
+
+@pytest.mark.parametrize("target", HALF, ids=lambda t: f"{t.lanes} lanes{', dots' if t.has_dots else ''}")
+@pytest.mark.parametrize("inputs", [1, 2, 3, 16, 17, 49, 128])
+@pytest.mark.parametrize("outputs", [1, 17, 64, 200])
+def test_products_in_half_precision(inputs, outputs, target, rng):
+    rows, distance = 53, inputs + 5
+    a, weight = rng.normal(size=(rows, inputs)).astype(np.float32), rng.normal(size=(outputs, inputs)).astype(np.float32)
+    bias, step, words = rng.normal(size=outputs).astype(np.float32), stride(outputs, target), half_words(inputs, target.lanes)
+    program = Program(2 * ROWS, target)
+    given = aligned(rows, distance)
+    given[:] = np.nan  # what stands behind a row must not count
+    given[:, :inputs] = a
+
+    def write(tile):
+        m, narrow = tile.module, tile.scratch(words)
+        tile.call(narrowed(m, inputs, distance), tile.row("a", distance), narrow, tile.rows)
+        for onto in (False, True):
+            product = gemm(m, -(-inputs // 2), outputs, words, 1, onto, half=True)
+            tile.call(product, narrow, tile.whole("w"), tile.whole("b"), tile.row("c", step), tile.rows)
+
+    program.phase("phase", write)
+    c = aligned(rows, step)
+    run(program, {"a": given, "w": packed_half(weight, target), "b": widened(bias, target), "c": c}, rows)
+    wanted = 2.0 * (rounded(a).astype(np.float64) @ rounded(weight).T.astype(np.float64)) + bias
+    np.testing.assert_allclose(c[:, :outputs], wanted, atol=1e-5 * max(inputs, 4))
+    assert not c[:, outputs:].any()
+
+
+@pytest.mark.parametrize("target", HALF, ids=lambda t: f"{t.lanes} lanes{', dots' if t.has_dots else ''}")
+@pytest.mark.parametrize("width", [1, 16, 33, 64, 129, 200])
+def test_row_steps_end_in_half_precision(width, target, rng):
+    steps = (Step("norm"), Step("scale"), Step("act", "silu"))
+    program, rows = Program(2 * ROWS, target), 30
+    step, words = stride(width, target), half_words(width, target.lanes)
+    values, scales = rng.normal(2.0, 3.0, (rows, width)).astype(np.float32), rng.normal(size=(2, width)).astype(np.float32)
+    given = rows_of(values, step)
+    out = np.full((rows + ROWS, 2 * words), 0xFFFF, np.uint16)
+    program.phase(
+        "phase",
+        lambda t: t.call(
+            row_steps(t.module, width, step, steps, half=True), t.row("c", step), t.whole("s"), t.rows, t.row("out", words, INT32)
+        ),
+    )
+    run(program, {"c": given, "s": np.concatenate([widened(one, target) for one in scales]), "out": out}, rows)
+    found = (out[:rows].astype(np.uint32) << 16).view(np.float32)
+    spread = np.sqrt(values.astype(np.float64).var(axis=1, keepdims=True) + 1e-5)
+    normed = (values - values.mean(axis=1, keepdims=True, dtype=np.float64)) / spread * scales[0] + scales[1]
+    wanted = exact("silu", normed)
+    np.testing.assert_allclose(found[:, :width], wanted, rtol=2**-8, atol=1e-4)
+    assert np.any(found[:, :width] != wanted.astype(np.float32))
+    assert not found[:, width:].any()
+
+
 @pytest.mark.parametrize("width", [1, 5, 16, 33, 64, 128, 129, 200, 512])
 @pytest.mark.parametrize(
     "steps",
@@ -124,7 +197,9 @@ def test_row_steps(width, steps, rng):
         else:
             wanted = exact(s.activation, wanted)
     found = rows_of(values, step)
-    program.phase("phase", lambda t: t.call(row_steps(t.module, width, step, steps), t.row("c", step), t.whole("s"), t.rows))
+    program.phase(
+        "phase", lambda t: t.call(row_steps(t.module, width, step, steps), t.row("c", step), t.whole("s"), t.rows, t.row("c"))
+    )
     run(program, {"c": found, "s": np.concatenate([widened(one, program.target) for one in scales])}, len(values))
     np.testing.assert_allclose(found[:, :width], wanted, atol=3e-5)
 

@@ -327,3 +327,58 @@ def test_other_dtypes_and_strides_give_the_same(rng):
     np.testing.assert_array_equal(engine.embed(strided), engine.embed(x))
     np.testing.assert_array_equal(engine.filter(strided, pairs.astype(np.int32)), engine.filter(x, edges))
     np.testing.assert_array_equal(engine.gnn(strided, pairs.astype(np.int32)), engine.gnn(x, edges))
+
+
+def rounding(module, exact_first):
+    """A float64 module whose linear layers read bfloat16, but for those named in exact_first."""
+    for name, part in module.named_modules():
+        if isinstance(part, torch.nn.Linear) and not name.startswith(exact_first):
+            part.weight.data = part.weight.data.float().bfloat16().double()
+            part.register_forward_pre_hook(lambda _, given: (given[0].float().bfloat16().double(),))
+    return module
+
+
+HALVES = {
+    "filter": ({"filter": FilterSpec(72, 3)}, ("network.first", "network.rest.8")),
+    "chain": ({"filter": ChainFilterSpec(chain(150, 33, 1, activation="relu"))}, ("network.linears.0", "network.linears.2")),
+    "embedding": ({"embedding": EmbeddingSpec(40, 3, 8)}, ("network.first",)),
+}
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_half_precision_rounds_what_hidden_layers_read_and_nothing_else(name, rng):
+    """The last layer of a judge and what reads features stay float32."""
+    parts, exact = HALVES[name]
+    spec, weights, modules = networks(**parts)
+    (stage,) = parts
+    engine, half = TiledEngine(spec, weights, 2), TiledEngine(spec, weights, 2, precision="bf16")
+    x, edges = hits(rng, 700), rng.integers(0, 700, (2, 3000))
+    given = (x,) if stage == "embedding" else (x, edges)
+    run = "embed" if stage == "embedding" else "filter"
+    with torch.no_grad():
+        wanted = rounding(modules[stage], exact)(*(torch.from_numpy(one) for one in (x.astype(np.float64), *given[1:]))).numpy()
+    found, plain = getattr(half, run)(*given), getattr(engine, run)(*given)
+    off = np.abs(found - wanted.reshape(found.shape))
+    assert np.median(off) < 0.02 * np.median(np.abs(plain - wanted.reshape(found.shape)))  # ties may round to the other side
+    assert 1e-4 < np.abs(found - plain).max() < 0.2 * max(1.0, float(np.abs(plain).max()))
+
+
+@pytest.mark.parametrize("name", GNNS)
+def test_graph_networks_in_half_precision(name, rng):
+    spec, weights, _ = networks(gnn=GNNS[name])
+    count, edges = graphs(rng)["random"]
+    x = hits(rng, count)
+    attributes = rng.normal(size=(edges.shape[1], len(spec.edge_features))).astype(np.float32) if spec.edge_features else None
+    exact = engine_of(spec, weights).gnn(x, edges, attributes)
+    found = TiledEngine(spec, weights, 2, precision="gnn=bf16").gnn(x, edges, attributes)
+    assert np.abs(found - exact).max() > 0.0 or not exact.any()  # one of them ends in a relu, and all is 0
+    assert np.median(np.abs(found - exact)) < 0.02 * max(1.0, float(np.abs(exact).max()))
+    np.testing.assert_array_equal(TiledEngine(spec, weights, 5, precision="bf16").gnn(x, edges, attributes), found)
+    np.testing.assert_array_equal(TiledEngine(spec, weights, 2, precision="filter=bf16").gnn(x, edges, attributes), exact)
+
+
+def test_precisions_that_make_no_sense_are_refused(rng):
+    spec, weights, _ = networks(filter=FILTERS["pairs"])
+    for word in ("fp8", "filter=half", "fliter=bf16", "filter=bf16,filter=fp32", "", "filter=bf16,"):
+        with pytest.raises(SpecError):
+            TiledEngine(spec, weights, 1, precision=word)
