@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from trkx.bundle import Bundle
 from trkx.runtime.bench.adapters.labels import renumbered
 from trkx.runtime.bench.adapters.table import LABELLING
+from trkx.runtime.bench.cases import OWN
 from trkx.runtime.bench.graphs import filtered
 from trkx.runtime.bench.measure import Case, compare
 from trkx.runtime.bench.options import Options
@@ -26,8 +27,8 @@ from trkx.runtime.labelling import connected_components, edge_contraction
 from trkx.spec import logit_of_cut
 
 Int = NDArray[np.int64]
-OURS = "trkx union_find"
-CONTRACTION = "trkx edge_contraction"
+UNION_FIND = OWN + "union_find"
+CONTRACTION = OWN + "edge_contraction"
 HITS = 140_000
 """Hits of made-up graphs without --sizes: an event of mu = 200."""
 
@@ -47,7 +48,7 @@ class Given:
 
 def known_cases() -> tuple[str, ...]:
     """Return the names of all cases."""
-    return (OURS, *LABELLING, CONTRACTION)
+    return (UNION_FIND, *LABELLING, CONTRACTION)
 
 
 def rows(options: Options) -> list[Row]:
@@ -78,14 +79,15 @@ def measured(given: Given, names: tuple[str, ...], options: Options) -> list[Row
             facts = {"labels": int(labels[name].max(initial=-1)) + 1, "ns/edge": 1e9 * timing.median / max(count, 1)}
             if name in LABELLING:
                 facts["same labels"] = bool(np.array_equal(renumbered(labels[name]), own))
-        found.append(Row(given.name, {"hits": given.hits, "edges": count}, timing, name in (OURS, CONTRACTION), facts=facts))
+        sizes = {"hits": given.hits, "edges": count}
+        found.append(Row(given.name, sizes, timing, name.startswith(OWN), facts=facts))
     return found
 
 
 def case(name: str, given: Given) -> Case:
     """Return a call of one case on a graph; its first call raises MissingExtraError where the library is not installed."""
     edges, hits, weight = given.edge_index, given.hits, given.weight
-    if name == OURS:
+    if name == UNION_FIND:
         return lambda: connected_components(edges, hits)
     if name == CONTRACTION and weight is not None:
         return lambda: edge_contraction(edges, weight, hits)

@@ -14,11 +14,11 @@ from trkx.runtime.engines import Engine
 from trkx.runtime.events.event import Event
 from trkx.runtime.features import node_features
 from trkx.runtime.neighbours import pair_stream
+from trkx.runtime.pipeline import CHUNK
 from trkx.spec import PipelineSpec, logit_of_cut
 
 Float = NDArray[np.float32]
 Int = NDArray[np.int64]
-CHUNK = 1 << 17
 HITS, EDGES = 20_000, 120_000
 
 

@@ -30,7 +30,7 @@ from trkx.runtime.events import open_events, write_event_parquet
 
 __all__ = ["known_cases", "ladder", "rows", "tables"]
 
-OURS = "ours in all"
+LAST = "ours in all"
 TOTAL = "total"
 WHOLE = "pipeline"
 START_UP = 30.0
@@ -80,7 +80,7 @@ def ladder() -> tuple[Rung, ...]:
     for name, change in changes:
         base = base | change
         rungs.append(Rung(name, base))
-    return (*rungs, Rung(OURS, dict.fromkeys(STAGES, WHOLE)))
+    return (*rungs, Rung(LAST, dict.fromkeys(STAGES, WHOLE)))
 
 
 def known_cases() -> tuple[str, ...]:
@@ -159,7 +159,7 @@ def _measured(so_far: Measured, what: str, function: str, given: dict[str, Any],
 
 def _rows(rung: Rung, found: dict[tuple[str, str], Measured], hits: list[int], options: Options) -> list[Row]:
     """Return the rows of a rung: its stages, then the total, whose memory is that of the largest stage."""
-    ours = rung.name == OURS
+    ours = rung.name == LAST
     mean_hits = round(statistics.fmean(hits))
     stages = {stage: found[stage, rung.means[stage]] for stage in STAGES}
     made = []

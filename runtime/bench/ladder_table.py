@@ -38,7 +38,7 @@ def _times(rows: Sequence[Row], title: str) -> Table:
 
 
 def _means(rows: Sequence[Row]) -> Table:
-    shown, rungs, stages, cells = _grid(rows, "by what means, and how many hits, edges or labels came out")
+    shown, rungs, stages, cells = _grid(rows, "by what means, and how many hits, edges or tracks came out")
     for stage in stages[:-1]:
         shown.add_row(stage, *(_by(cells[stage, rung]) for rung in rungs))
     return shown

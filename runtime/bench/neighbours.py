@@ -21,6 +21,7 @@ from trkx.bundle import Bundle
 from trkx.errors import SpecError, TrkxError, unknown_name
 from trkx.runtime.bench.adapters import table
 from trkx.runtime.bench.adapters.exact import decided
+from trkx.runtime.bench.cases import OWN
 from trkx.runtime.bench.child import TimeLimitError, run_fresh
 from trkx.runtime.bench.measure import Timing, compare, growth, unavailable
 from trkx.runtime.bench.options import Options
@@ -32,7 +33,7 @@ from trkx.runtime.features import node_features
 from trkx.runtime.neighbours import radius_graph
 from trkx.runtime.neighbours.exact import Int, Points
 
-OURS = "trkx grid"
+GRID = OWN + "grid"
 SLOW = 15.0
 """Seconds beyond which a case is run once."""
 MOST_DOUBLINGS = 6
@@ -40,7 +41,7 @@ MOST_DOUBLINGS = 6
 
 def known_cases() -> tuple[str, ...]:
     """Return the names of all cases."""
-    return (OURS, *table.NEIGHBOURS)
+    return (GRID, *table.NEIGHBOURS)
 
 
 def rows(options: Options) -> list[Row]:
@@ -68,13 +69,13 @@ def measured(points: Points, radius: float, names: tuple[str, ...], options: Opt
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "points.npy"
         np.save(file, points)
-        for name in (OURS, *(name for name in names if name != OURS)):
+        for name in (GRID, *(name for name in names if name != GRID)):
             options.tell(f"neighbours: {graph}, {name} alone")
             given = {"points": str(file), "radius": radius, "name": name, "threads": options.threads}
             try:
-                if name != OURS:
+                if name != GRID:
                     table.NEIGHBOURS[name].required()
-                alone[name] = _alone(given, alone.get(OURS), options)
+                alone[name] = _alone(given, alone.get(GRID), options)
             except TimeLimitError:
                 timings[name] = unavailable(name, f"longer than {options.limit:g} s")
             except TrkxError as error:
@@ -87,7 +88,7 @@ def measured(points: Points, radius: float, names: tuple[str, ...], options: Opt
         timings[name] = Timing(name, timing.seconds, timing.warm_up, peaks[name], timing.note)
     for name in (name for name in names if name in alone and name not in quick):
         timings[name] = Timing(name, (alone[name]["seconds"],), math.nan, peaks[name], "run once, by itself")
-    return [_row(graph, points, name, timings[name], alone.get(name), alone.get(OURS)) for name in names]
+    return [_row(graph, points, name, timings[name], alone.get(name), alone.get(GRID)) for name in names]
 
 
 def _alone(given: dict[str, Any], ours: dict[str, Any] | None, options: Options) -> dict[str, Any]:
@@ -109,14 +110,14 @@ def _row(
     if one is not None and timing.available:
         facts = {"pairs": one["pairs"], "ns/pair": 1e9 * timing.median / max(one["pairs"], 1)}
         sizes["edges"] = one["pairs"]
-        if ours is not None and name != OURS:
+        if ours is not None and name != GRID:
             same = one["digest"] == ours["digest"]
             facts["same pairs"] = same
             if not same:
                 facts["pairs lost"] = ours["pairs"] - one["pairs"]
         if one["tuned"] is not None:
             facts["cells looked at"] = one["tuned"]
-    return Row(graph, sizes, timing, name == OURS, facts=facts)
+    return Row(graph, sizes, timing, name == GRID, facts=facts)
 
 
 def search(name: str, points: Points, radius: float, threads: int, tuned: int | None = None) -> Callable[[], Int]:
@@ -126,7 +127,7 @@ def search(name: str, points: Points, radius: float, threads: int, tuned: int | 
         SpecError: no such case.
         MissingExtraError: its library is not installed.
     """
-    if name == OURS:
+    if name == GRID:
         return lambda: radius_graph(points, radius, threads=threads).pairs
     if name not in table.NEIGHBOURS:
         raise SpecError(unknown_name("case", name, known_cases()))
@@ -142,7 +143,7 @@ def alone_here(points: str, radius: float, name: str, threads: int, tuned: int |
     """
     cloud: Points = np.load(points)
     few = cloud[:200]
-    if tuned is None and name != OURS:
+    if tuned is None and name != GRID:
         tuned = table.tuned(name, cloud, radius, threads)
     search(name, few, radius, threads, None if tuned is None else 1)()
     call = search(name, cloud, radius, threads, tuned)
@@ -150,6 +151,6 @@ def alone_here(points: str, radius: float, name: str, threads: int, tuned: int |
         start = time.perf_counter()
         found = call()
         seconds = time.perf_counter() - start
-    pairs = found if name == OURS else decided(cloud, found, radius)
+    pairs = found if name == GRID else decided(cloud, found, radius)
     digest = hashlib.sha256(np.ascontiguousarray(pairs, np.int64).tobytes()).hexdigest()
     return {"seconds": seconds, "pairs": int(pairs.shape[1]), "digest": digest, "peak": grown.bytes, "tuned": tuned}

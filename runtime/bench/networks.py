@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from trkx.bundle import Bundle
 from trkx.errors import TrkxError
 from trkx.runtime.bench.arithmetic import work_of
+from trkx.runtime.bench.cases import HALF, OWN, is_ours, open_case, own_cases
 from trkx.runtime.bench.child import run_fresh
 from trkx.runtime.bench.graphs import Graph, candidates, filtered, synthetic_graph
 from trkx.runtime.bench.measure import Case, NotHereError, Timing, compare, growth
@@ -20,16 +21,13 @@ from trkx.runtime.bench.options import Options
 from trkx.runtime.bench.ort_peer import PEERS
 from trkx.runtime.bench.report import Row
 from trkx.runtime.bench.sizes import events_of_sizes
-from trkx.runtime.engines import ENGINES, open_engine
+from trkx.runtime.engines import open_engine
 from trkx.runtime.events import open_events
+from trkx.runtime.pipeline import CHUNK
 
 Logits = NDArray[np.float32]
-OWN = "trkx "
-OURS = ("onnxruntime", "tiled")
-"""Engines that are measured as ours; the others are there to compare with."""
-CHUNK = 1 << 17
-"""Edges that a filter is given at once, by every case but those that make tiles themselves."""
-TILES_ITSELF = ("tiled",)
+TILES_ITSELF = ("tiled", HALF)
+"""Engines that are given all edges of a filter at once; every other case gets `CHUNK` of them, as in the pipeline."""
 AFFORDABLE = 4e11
 """Operations up to which the float64 network is run."""
 PAUSE = 0.25
@@ -40,7 +38,7 @@ WRONG = 1e-3
 
 def known_cases() -> tuple[str, ...]:
     """Return the names of all cases: our engines, then the peers."""
-    return (*(OWN + name for name in ENGINES), *PEERS)
+    return (*own_cases(), *PEERS)
 
 
 def filter_rows(options: Options) -> list[Row]:
@@ -112,9 +110,10 @@ def measured(bundle: Bundle, stage: str, graph: Graph, names: tuple[str, ...], o
             difference = float(np.abs(results[name] - truth).max())
             facts[f"max |difference| from {by}"] = difference
             if not difference <= WRONG * max(1.0, float(np.abs(truth).max())):
-                timing = Timing(timing.name, timing.seconds, timing.warm_up, timing.peak_bytes, "WRONG RESULT")
-        ours = name.removeprefix(OWN) in OURS and name.startswith(OWN)
-        found.append(Row(graph.name, {"hits": graph.hits, "edges": graph.edges}, timing, ours, flops, moved, facts))
+                note = "bfloat16" if name == OWN + HALF else "WRONG RESULT"
+                timing = Timing(timing.name, timing.seconds, timing.warm_up, timing.peak_bytes, note)
+        sizes = {"hits": graph.hits, "edges": graph.edges}
+        found.append(Row(graph.name, sizes, timing, is_ours(name), flops, moved, facts))
     return found
 
 
@@ -130,7 +129,7 @@ def _truth(
             return np.concatenate([reference_logits(bundle, stage, part).reshape(-1) for part in parts]), "float64"
         except ImportError:  # no torch: the column says whose logits these are compared with
             pass
-    first = next((name for name in results if name.removeprefix(OWN) in OURS), None)
+    first = next(filter(is_ours, results), None)
     return (None, "") if first is None else (results[first], first)
 
 
@@ -163,7 +162,7 @@ def opened(bundle: Bundle, stage: str, name: str, graph: Graph, threads: int) ->
     """
     if name.startswith(OWN):
         engine_name = name.removeprefix(OWN)
-        engine = open_engine(engine_name, bundle, threads)
+        engine = open_case(engine_name, bundle, threads)
         judge: Callable[..., Logits] = getattr(engine, stage)
         parts = _parts(bundle, graph, stage, engine_name in TILES_ITSELF)
         return lambda: np.concatenate([judge(*part) for part in parts])

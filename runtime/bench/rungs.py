@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from trkx.backends import require
 from trkx.bundle import Bundle
+from trkx.runtime.bench.adapters.labels import renumbered
 from trkx.runtime.bench.adapters.table import DBSCAN, LABELLING, NEIGHBOURS
-from trkx.runtime.bench.graphs import CHUNK, candidates, filtered
+from trkx.runtime.bench.graphs import candidates, filtered
 from trkx.runtime.bench.measure import growth
 from trkx.runtime.edge_features import edge_features
 from trkx.runtime.edges import oriented
@@ -23,7 +24,8 @@ from trkx.runtime.engines import Engine, open_engine
 from trkx.runtime.events import Event, open_events
 from trkx.runtime.features import node_features
 from trkx.runtime.neighbours import radius_graph
-from trkx.runtime.pipeline import Pipeline
+from trkx.runtime.pipeline import CHUNK, Pipeline
+from trkx.runtime.tracks import Tracks
 from trkx.spec import PipelineSpec, logit_of_cut
 
 STAGES = ("data loading", "embedding", "build edges", "filtering", "GNN", "labelling")
@@ -35,7 +37,9 @@ OUR_ENGINE = "tiled"
 """Engine of the last rung."""
 PATIENCE = 10.0
 """Seconds after which a stage is not repeated."""
-Work = Callable[[Event, dict[str, NDArray[Any]]], int]
+Came = int | NDArray[np.integer]
+"""What came out of a stage: how many hits or edges, or the label of each hit."""
+Work = Callable[[Event, dict[str, NDArray[Any]]], Came]
 
 
 def prepare(bundle: Bundle, event: Event, file: Path, threads: int) -> None:
@@ -72,7 +76,7 @@ def stage_here(stage: str, means: str, bundle: str, event: str, inputs: str, thr
     """Measure one stage by one means in this process.
 
     Returns seconds (up to `rounds`, fewer once they take long), warm_up (s), peak_bytes (largest size of the process during the
-    first), out (number of hits, edges or labels that came out).
+    first), out (number of hits, edges or tracks that came out).
 
     Raises:
         MissingExtraError: what it needs is not installed.
@@ -88,10 +92,10 @@ def stage_here(stage: str, means: str, bundle: str, event: str, inputs: str, thr
         given = {name: held[name] for name in _NEEDS[stage]}
     seconds: list[float] = []
     with growth() as grown:
-        out = _timed(work, hits, given, seconds)
+        came = _timed(work, hits, given, seconds)
     while len(seconds) < rounds and sum(seconds) < PATIENCE:
         _timed(work, hits, given, seconds)
-    return {"seconds": seconds, "warm_up": warm, "peak_bytes": grown.highest, "out": out}
+    return {"seconds": seconds, "warm_up": warm, "peak_bytes": grown.highest, "out": counted(came, hits, opened.spec)}
 
 
 def whole_here(bundle: str, event: str, engine: str, threads: int, rounds: int) -> dict[str, Any]:
@@ -121,11 +125,21 @@ def whole_here(bundle: str, event: str, engine: str, threads: int, rounds: int) 
     return {name: {"seconds": values, "out": outs[name]} | common for name, values in seconds.items()}
 
 
-def _timed(work: Work, event: Event, given: dict[str, NDArray[Any]], seconds: list[float]) -> int:
+def _timed(work: Work, event: Event, given: dict[str, NDArray[Any]], seconds: list[float]) -> Came:
     start = time.perf_counter()
-    out = work(event, given)
+    came = work(event, given)
     seconds.append(time.perf_counter() - start)
-    return out
+    return came
+
+
+def counted(came: Came, event: Event, spec: PipelineSpec) -> int:
+    """Return how many hits, edges or tracks came out: of labels those with at least the hits of a track, as our pipeline does.
+
+    Labels may be numbered in any way; each hit below 0 (noise of DBSCAN) is on its own.
+    """
+    if isinstance(came, int):
+        return came
+    return Tracks(event.event_id, event.hit_id, renumbered(came), spec.labelling.min_hits).num_tracks
 
 
 _NEEDS = {"data loading": (), "embedding": ("x",), "build edges": ("points",), "filtering": ("x", "candidates"),
@@ -133,7 +147,7 @@ _NEEDS = {"data loading": (), "embedding": ("x",), "build edges": ("points",), "
 
 
 def work_of(bundle: Bundle, stage: str, means: str, event: Path, threads: int) -> Work:
-    """Return the work of one stage: (event, inputs) to the number of things that come out."""
+    """Return the work of one stage: (event, inputs) to what comes out."""
     spec = bundle.spec
     if stage == "data loading":
         return lambda hits, given: len(node_features(open_events([event])[0].read(), spec.features))
@@ -161,7 +175,7 @@ def _build(means: str, radius: float, threads: int) -> Work:
         return lambda hits, given: int(radius_graph(given["points"], radius, threads=threads).pairs.shape[1])
     find = NEIGHBOURS[means].opened()
 
-    def work(hits: Event, given: dict[str, NDArray[Any]]) -> int:
+    def work(hits: Event, given: dict[str, NDArray[Any]]) -> Came:
         found = find(given["points"], radius, threads)
         return int(found[:, found[0] < found[1]].shape[1])
 
@@ -192,15 +206,11 @@ def _label(means: str, spec: PipelineSpec) -> Work:
     if means == DBSCAN.name:
         cluster = DBSCAN.opened()
 
-        def work(hits: Event, given: dict[str, NDArray[Any]]) -> int:
+        def work(hits: Event, given: dict[str, NDArray[Any]]) -> Came:
             score = 1.0 / (1.0 + np.exp(-given["logits"].astype(np.float64)))
-            return int(cluster(given["edges"], score, len(hits), cut).max(initial=-1)) + 1
+            return cluster(given["edges"], score, len(hits), cut)
 
         return work
     find = LABELLING[means].opened()
-
-    def components(hits: Event, given: dict[str, NDArray[Any]]) -> int:
-        return int(find(given["edges"][:, given["logits"] > logit_of_cut(cut)], len(hits)).max(initial=-1)) + 1
-
-    return components
+    return lambda hits, given: find(given["edges"][:, given["logits"] > logit_of_cut(cut)], len(hits))
 

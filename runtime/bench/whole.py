@@ -10,29 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trkx.bundle import Bundle
 from trkx.errors import TrkxError
 from trkx.runtime.bench.assembled import run_assembled
+from trkx.runtime.bench.cases import OUR_ENGINES, OWN, engine_and_precision, is_ours, own_cases
 from trkx.runtime.bench.child import TimeLimitError, run_fresh
-from trkx.runtime.bench.flips import compared, keys
+from trkx.runtime.bench.differences import differences
 from trkx.runtime.bench.measure import NotHereError, Timing, growth, unavailable
 from trkx.runtime.bench.options import Options
 from trkx.runtime.bench.report import Row
 from trkx.runtime.bench.sizes import events_of_sizes
-from trkx.runtime.edges import oriented
-from trkx.runtime.engines import ENGINES
 from trkx.runtime.events import Event, open_events, write_event_parquet
-from trkx.runtime.features import node_features
 from trkx.runtime.pipeline import Pipeline
-from trkx.spec import logit_of_cut
 
 ASSEMBLED = "assembled, torch's defaults"
 MENDED = "assembled, exports mended"
 """As a peer of our networks: `trkx.runtime.bench.ort_peer`. Tracks are compared with those of this one: the other's are wrong."""
-OWN = "trkx "
-OURS = ("onnxruntime", "tiled")
 TOTAL = "all stages"
 
 
@@ -42,7 +36,7 @@ Models = dict[str, str] | str
 
 def known_cases() -> tuple[str, ...]:
     """Return the names of all cases."""
-    return (*(OWN + name for name in ENGINES if name in OURS), ASSEMBLED, MENDED)
+    return (*own_cases(OUR_ENGINES), ASSEMBLED, MENDED)
 
 
 def rows(options: Options) -> list[Row]:
@@ -102,17 +96,20 @@ def _event_rows(
             _one_run(bundle, folder, name, models, options, path)
         except TrkxError as error:  # larger and slower than what was timed, which stands without it
             options.tell(f"{name}: tracks are not compared: {error}")
-    facts = _differences(bundle, event, kept)
+    facts = {}
+    if MENDED in kept:
+        own = {name.removeprefix(OWN): path for name, path in kept.items() if name.startswith(OWN)}
+        facts = differences(bundle, event, folder, kept[MENDED], own, options)
     graph = f"{len(event):,} hits"
     found = []
     stages = next((list(one[0]["stages"]) for one in runs.values() if one), [])
     edges = next((one[0]["candidates"] for one in runs.values() if one), 0)
     for stage in (*stages, TOTAL):
         for name in names:
-            ours = name.startswith(OWN)
+            own = name.startswith(OWN)
             timing = unavailable(name, why[name]) if name in why else _timing(name, runs[name], stage)
-            more = facts.get(name, {}) if stage == TOTAL else {}
-            found.append(Row(f"{graph}: {stage}", {"hits": len(event), "edges": edges}, timing, ours, facts=more))
+            more = facts.get(name.removeprefix(OWN), {}) if own and stage == TOTAL else {}
+            found.append(Row(f"{graph}: {stage}", {"hits": len(event), "edges": edges}, timing, is_ours(name), facts=more))
     return found
 
 
@@ -141,7 +138,8 @@ def _one_run(
 
 def ours_here(bundle: str, event: str, engine: str, threads: int, keep: str | None) -> dict[str, Any]:
     """Run our pipeline in this process: seconds of each stage, peak memory. `keep`: a file for labels and edges."""
-    pipeline = Pipeline.open(bundle, engine=engine, threads=threads)
+    name, precision = engine_and_precision(engine)
+    pipeline = Pipeline.open(bundle, name, threads=threads, precision=precision)
     hits = open_events([Path(event)])[0].read()
     warm = _seconds(pipeline.warm_up)
     with growth() as grown:
@@ -164,38 +162,3 @@ def _seconds(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
-
-
-def _differences(bundle: Bundle, event: Event, kept: dict[str, Path]) -> dict[str, dict[str, Any]]:
-    """Return how the tracks of each of ours differ from those of the mended pipeline, as facts of ours."""
-    if MENDED not in kept or not kept[MENDED].is_file():
-        return {}
-    with np.load(kept[MENDED]) as held:
-        theirs = dict(held)
-    found = {}
-    for name, path in kept.items():
-        if name == MENDED or not path.is_file():
-            continue
-        with np.load(path) as held:
-            ours = dict(held)
-        flips = compared(bundle.spec, ours, theirs)
-        found[name] = flips.to_facts() | _verdict(bundle, event, flips.edges, ours)
-    return found
-
-
-def _verdict(bundle: Bundle, event: Event, edges: NDArray[np.int64], ours: dict[str, Any]) -> dict[str, Any]:
-    """Return on how many of the edges that two filters decide otherwise ours decides as float64 does.
-
-    Nothing without torch, and for filters whose logits depend on the other edges of the event.
-    """
-    if not edges.shape[1] or bundle.spec.filter is None or bundle.spec.filter.looks_at_all_rows:
-        return {}
-    try:
-        from trkx.runtime.bench.torch_peers import reference_logits
-    except ImportError:
-        return {}
-    x = node_features(event, bundle.spec.features)
-    edges = oriented(edges, event.position, bundle.spec.needed_graph().direction)
-    exact = reference_logits(bundle, "filter", (x, edges)).reshape(-1) > logit_of_cut(bundle.spec.needed_cut("filter"))
-    passed = np.isin(keys(edges, len(event)), keys(ours["filter"], len(event)))
-    return {"flips where float64 is with us": int(np.count_nonzero(exact == passed))}

@@ -8,7 +8,7 @@ import pytest
 from trkx.errors import SpecError
 from trkx.runtime.bench import components
 from trkx.runtime.bench.adapters import table
-from trkx.runtime.bench.components import CONTRACTION, MADE_UP, OURS, Given
+from trkx.runtime.bench.components import CONTRACTION, MADE_UP, UNION_FIND, Given
 from trkx.runtime.bench.options import Options
 from trkx.runtime.events import write_event_parquet
 from trkx.runtime.labelling import connected_components
@@ -24,25 +24,25 @@ def test_made_up_graphs_are_what_they_are_called(name, count, rng):
 
 
 def test_rows_without_a_bundle():
-    rows = components.rows(Options(sizes=(60, 90), rounds=2, peers=(OURS, "scipy", CONTRACTION)))
+    rows = components.rows(Options(sizes=(60, 90), rounds=2, peers=(UNION_FIND, "scipy", CONTRACTION)))
     assert len(rows) == 2 * len(MADE_UP) * 2
-    assert {row.timing.name for row in rows} == {OURS, "scipy"}
+    assert {row.timing.name for row in rows} == {UNION_FIND, "scipy"}
     assert all(row.facts["same labels"] is True for row in rows if row.timing.name == "scipy")
-    assert all(row.ours == (row.timing.name == OURS) for row in rows)
+    assert all(row.ours == (row.timing.name == UNION_FIND) for row in rows)
     assert {row.sizes["hits"] for row in rows} == {60, 90}
 
 
 def test_other_labels_are_noticed(monkeypatch):
     monkeypatch.setattr(table.Peer, "opened", lambda peer: lambda edges, hits: np.zeros(hits, np.int32))
     given = Given("g", np.array([[0], [1]]), 3)
-    rows = components.measured(given, (OURS, "scipy"), Options(rounds=1))
+    rows = components.measured(given, (UNION_FIND, "scipy"), Options(rounds=1))
     assert [row.facts["labels"] for row in rows] == [2, 1]
     assert rows[1].facts["same labels"] is False
 
 
 def test_a_missing_library_is_a_row(monkeypatch):
     monkeypatch.setattr("trkx.backends._is_there", lambda module: False)
-    rows = components.measured(Given("g", np.array([[0], [1]]), 3), (OURS, "scikit-network"), Options(rounds=1))
+    rows = components.measured(Given("g", np.array([[0], [1]]), 3), (UNION_FIND, "scikit-network"), Options(rounds=1))
     assert rows[0].timing.available
     assert "trkx[peers]" in rows[1].timing.note
     assert dict(rows[1].facts) == {}
@@ -56,7 +56,7 @@ def test_edge_contraction_runs_where_there_are_weights():
 
 def test_graphs_of_an_event(tiny_export, tmp_path):
     write_event_parquet(tmp_path, replace(tiny_export.event, cells={}))
-    rows = components.rows(Options(tiny_export.folder, (tmp_path,), (100,), rounds=1, peers=(OURS, CONTRACTION)))
+    rows = components.rows(Options(tiny_export.folder, (tmp_path,), (100,), rounds=1, peers=(UNION_FIND, CONTRACTION)))
     graphs = [row.graph for row in rows]
     assert "after the GNN" in graphs[0] and "after the filter" in graphs[1] and "logits" in graphs[2]
     assert rows[0].sizes["edges"] <= rows[1].sizes["edges"] == rows[2].sizes["edges"] > 0

@@ -44,7 +44,7 @@ def answer(seconds=0.01, pairs=10, digest="a", tuned=None):
 
 
 def test_alone_both_find_the_same(file, points):
-    ours, theirs = (neighbours.alone_here(file, 0.2, name, 1) for name in (neighbours.OURS, "cKDTree"))
+    ours, theirs = (neighbours.alone_here(file, 0.2, name, 1) for name in (neighbours.GRID, "cKDTree"))
     assert ours["pairs"] == theirs["pairs"] == radius_graph(points, 0.2).pairs.shape[1] > 50
     assert ours["digest"] == theirs["digest"]
     assert ours["seconds"] > 0 and ours["tuned"] is None
@@ -52,7 +52,7 @@ def test_alone_both_find_the_same(file, points):
 
 
 def test_rows_compare_with_ours(points, monkeypatch):
-    names = (neighbours.OURS, "cKDTree")
+    names = (neighbours.GRID, "cKDTree")
     monkeypatch.setattr(neighbours, "run_fresh", by_hand({names[0]: answer(), names[1]: answer()}))
     ours, theirs = neighbours.measured(points, 0.2, names, Options(rounds=2))
     assert ours.ours and not theirs.ours
@@ -66,7 +66,7 @@ def test_rows_compare_with_ours(points, monkeypatch):
 
 def test_rows_say_when_pairs_differ_or_a_case_did_not_run(points, monkeypatch):
     answers = {
-        neighbours.OURS: answer(), "cKDTree": answer(pairs=9, digest="b"), "faiss flat": TimeLimitError("stopped"),
+        neighbours.GRID: answer(), "cKDTree": answer(pairs=9, digest="b"), "faiss flat": TimeLimitError("stopped"),
         "pynanoflann": MissingExtraError("pynanoflann not installed"), "faiss IVF": answer(seconds=99.0, tuned=8),
     }
     monkeypatch.setattr(neighbours, "run_fresh", by_hand(answers))
@@ -90,7 +90,7 @@ def test_tuning_goes_on_until_no_pair_is_lost(enough, reached, same, points, mon
         cells = given.get("tuned") or 2
         return answer(seconds=99.0, tuned=cells) if cells >= enough else answer(seconds=99.0, pairs=9, digest="b", tuned=cells)
 
-    monkeypatch.setattr(neighbours, "run_fresh", by_hand({neighbours.OURS: answer(), "faiss IVF": inverted}))
+    monkeypatch.setattr(neighbours, "run_fresh", by_hand({neighbours.GRID: answer(), "faiss IVF": inverted}))
     monkeypatch.setattr("trkx.backends._is_there", lambda module: True)
     (row,) = neighbours.measured(points, 0.2, ("faiss IVF",), Options(rounds=1))
     assert row.facts["cells looked at"] == reached
@@ -99,7 +99,7 @@ def test_tuning_goes_on_until_no_pair_is_lost(enough, reached, same, points, mon
 
 def test_a_missing_library_starts_no_process(points, monkeypatch):
     monkeypatch.setattr("trkx.backends._is_there", lambda module: False)
-    monkeypatch.setattr(neighbours, "run_fresh", by_hand({neighbours.OURS: answer()}))
+    monkeypatch.setattr(neighbours, "run_fresh", by_hand({neighbours.GRID: answer()}))
     rows = neighbours.measured(points, 0.2, ("faiss flat",), Options(rounds=1))
     assert [row.timing.note for row in rows] == ["peer 'faiss': faiss-cpu not installed. Install: pip install \"trkx[peers]\""]
 
@@ -112,10 +112,10 @@ def test_unknown_case(points):
 def test_an_event_in_two_sizes(tiny_export, tmp_path, monkeypatch):
     write_event_parquet(tmp_path, replace(tiny_export.event, cells={}))
     monkeypatch.setattr(neighbours, "run_fresh", lambda function, given, limit, threads: neighbours.alone_here(**given))
-    options = Options(tiny_export.folder, (tmp_path,), (50, 120), rounds=1, peers=("cKDTree", neighbours.OURS))
+    options = Options(tiny_export.folder, (tmp_path,), (50, 120), rounds=1, peers=("cKDTree", neighbours.GRID))
     rows = neighbours.rows(options)
     assert [(row.sizes["hits"], row.timing.name) for row in rows] == [
-        (50, neighbours.OURS), (50, "cKDTree"), (120, neighbours.OURS), (120, "cKDTree")]
+        (50, neighbours.GRID), (50, "cKDTree"), (120, neighbours.GRID), (120, "cKDTree")]
     assert [row.facts["same pairs"] for row in rows if not row.ours] == [True, True]
     assert rows[2].facts["pairs"] > 0
 
