@@ -107,6 +107,14 @@ def test_a_wrong_result_is_called_wrong(bundle: Bundle, graph: graphs.Graph, mon
     assert rows[1].facts["max |difference| from float64"] > 5e-3
 
 
+def test_bfloat16_stands_beside_float32_and_is_not_ours(bundle: Bundle, graph: graphs.Graph) -> None:
+    names = ("trkx tiled", "trkx tiled bf16")
+    exact, half = networks.measured(bundle, "gnn", graph, names, Options(bundle=bundle.path, rounds=1, peers=names))
+    assert exact.ours and not half.ours
+    assert exact.timing.note == "" and half.timing.note == "bfloat16"
+    assert half.facts["max |difference| from float64"] > 10 * exact.facts["max |difference| from float64"]
+
+
 def test_nan_is_called_wrong(bundle: Bundle, graph: graphs.Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(networks, "opened", lambda *given: lambda: np.full(1500, np.nan, np.float32))
     rows = networks.measured(bundle, "filter", graph, (TORCH_ONNX,), Options(bundle=bundle.path, rounds=1))
