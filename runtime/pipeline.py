@@ -83,8 +83,8 @@ class Pipeline:
             neighbours: "grid", "kdtree" or "brute"; all give the same pairs.
             labelling: "union_find" or "scipy"; both give the same labels.
             threads: None for one per core.
-            precision: "fp32", or "bf16" for all networks, or of each, such as "filter=bf16,gnn=bf16"; engine "tiled" only. What
-                it does to the tracks is for the user to judge.
+            precision: "fp32"; "tf32", "bf16", "fp16" or "mixed" (trkx.runtime.precision); or of each network, such as
+                "filter=bf16,gnn=bf16". Engine "tiled" only.
 
         Raises:
             BundleError: not a bundle, or a file that is missing, edited or can't be loaded.

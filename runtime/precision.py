@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from trkx.errors import SpecError, unknown_name
 from trkx.spec import STAGES
 
 EXACT = "fp32"
-PRECISIONS = (EXACT, "bf16")
-"""bf16: hidden layers read bfloat16 and sum in float32; features, norms, states, sums over edges and logits stay float32."""
+PRECISIONS = (EXACT, "tf32", "bf16", "fp16")
+"""What hidden layers read of states and weights; they sum in float32. Features, norms, states, sums over edges and logits stay
+float32."""
+MIXED = "mixed"
+"""The embedding in fp32, for neighbours hang on it; filter and GNN in bf16."""
 
 
 def precisions(text: str) -> dict[str, str]:
-    """Return stage to precision, for all stages: of "bf16", or of "filter=bf16,gnn=bf16", where what is not named is "fp32".
+    """Return stage to precision, for all stages.
+
+    Of "bf16"; of "mixed"; or of "filter=bf16,gnn=bf16", where what is not named is "fp32".
 
     Raises:
         SpecError: an unknown precision or stage, or a stage that is named twice.
     """
+    if text.strip() == MIXED:
+        return {stage: EXACT if stage == "embedding" else "bf16" for stage in STAGES}
     if "=" not in text:
         return dict.fromkeys(STAGES, _known(text.strip()))
     found: dict[str, str] = {}
@@ -31,13 +36,7 @@ def precisions(text: str) -> dict[str, str]:
     return {stage: found.get(stage, EXACT) for stage in STAGES}
 
 
-def in_words(stages: Mapping[str, str]) -> str:
-    """Return precisions as `precisions` reads them, as short as can be."""
-    names = {stages[stage] for stage in STAGES}
-    return names.pop() if len(names) == 1 else ",".join(f"{stage}={stages[stage]}" for stage in STAGES)
-
-
 def _known(name: str) -> str:
     if name not in PRECISIONS:
-        raise SpecError(unknown_name("precision", name, PRECISIONS))
+        raise SpecError(unknown_name("precision", name, (*PRECISIONS, MIXED)))
     return name

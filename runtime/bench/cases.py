@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trkx.bundle import Bundle
 from trkx.runtime.engines import ENGINES, Engine, open_engine
-from trkx.runtime.precision import EXACT
+from trkx.runtime.precision import EXACT, MIXED
 
 OWN = "trkx "
 """What the name of each of our cases begins with."""
@@ -21,7 +21,7 @@ def own_cases(engines: tuple[str, ...] = tuple(ENGINES)) -> tuple[str, ...]:
 
 def engine_and_precision(name: str) -> tuple[str, str]:
     """Return engine and precision of one of our cases, given without OWN."""
-    return ("tiled", "filter=bf16,gnn=bf16") if name == HALF else (name, EXACT)
+    return ("tiled", MIXED) if name == HALF else (name, EXACT)
 
 
 def open_case(name: str, bundle: Bundle, threads: int) -> Engine:

@@ -208,7 +208,7 @@ def _label(means: str, spec: PipelineSpec) -> Work:
 
         def work(hits: Event, given: dict[str, NDArray[Any]]) -> Came:
             score = 1.0 / (1.0 + np.exp(-given["logits"].astype(np.float64)))
-            return cluster(given["edges"], score, len(hits), cut)
+            return cast(Came, cluster(given["edges"], score, len(hits), cut))
 
         return work
     find = LABELLING[means].opened()

@@ -106,9 +106,9 @@ def _event_rows(
     edges = next((one[0]["candidates"] for one in runs.values() if one), 0)
     for stage in (*stages, TOTAL):
         for name in names:
-            own = name.startswith(OWN)
+            own_case = name.startswith(OWN)
             timing = unavailable(name, why[name]) if name in why else _timing(name, runs[name], stage)
-            more = facts.get(name.removeprefix(OWN), {}) if own and stage == TOTAL else {}
+            more = facts.get(name.removeprefix(OWN), {}) if own_case and stage == TOTAL else {}
             found.append(Row(f"{graph}: {stage}", {"hits": len(event), "edges": edges}, timing, is_ours(name), facts=more))
     return found
 

@@ -37,7 +37,7 @@ def command(
     min_hits_track: Annotated[int, typer.Option(min=1, help="Tracks: hits, at least.")] = 4,
     engine: Annotated[str, typer.Option(help="For a bundle: what runs its networks.")] = "tiled",
     precision: Annotated[
-        str, typer.Option(help="For a bundle: fp32, bf16, or of each network, such as filter=bf16,gnn=bf16.")
+        str, typer.Option(help="For a bundle: fp32, tf32, bf16, fp16, mixed, or of each network: filter=bf16,gnn=bf16.")
     ] = "fp32",
     threads: Annotated[int | None, typer.Option(min=1, help="For a bundle: threads; all cores if not given.")] = None,
 ) -> None:

@@ -49,7 +49,7 @@ class TiledEngine:
                         f"Runtime does. Say {stage}=fp32."
                     )
                 continue
-            own, target = _Read(weights, stage), host(wanted[stage] == "bf16")
+            own, target = _Read(weights, stage), host(wanted[stage])
             if stage == "embedding" and spec.embedding is not None:
                 self._embedding = TiledEmbedding(spec.embedding, spec.features, own, target)
             elif stage == "filter" and spec.filter is not None:

@@ -1,8 +1,8 @@
 """One MLP as tiles run it: its weights in one form, whichever declaration they come from, and the code for them.
 
 The first layer is split by block: blocks of hits are multiplied once per hit ("products", which edges then gather), blocks
-of rows are multiplied where they stand. In half precision what layers read of hidden states is rounded to bfloat16, and so
-are the weights; features, sums, biases, norms, states and logits stay float32.
+of rows are multiplied where they stand. In a reduced precision what layers read of hidden states is rounded, and so
+are their weights; features, sums, biases, norms, states and logits stay float32.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from trkx.errors import BundleError
 from trkx.runtime.tiled.emit import INT32, Value
-from trkx.runtime.tiled.gemm import gemm, half_words, narrowed, packed, packed_half, stride, widened
+from trkx.runtime.tiled.gemm import gemm, packed, packed_rounded, rounded_gemm, rounded_stride, rounding, stride, widened
 from trkx.runtime.tiled.host import Host
 from trkx.runtime.tiled.program import Tile
 from trkx.runtime.tiled.rows import Step, dotted, gathered, row_steps
@@ -161,8 +161,8 @@ def _split(weight: Float, blocks: Mapping[str, int]) -> dict[str, Float]:
 
 def bindings(chain: Chain, name: str, target: Host) -> dict[str, NDArray[Any]]:
     """Return the arrays that a chain's code reads, under names that begin with `name`."""
-    first = packed_half if target.half and not chain.reads_features else packed
-    later = packed_half if target.half else packed
+    first = packed_rounded if target.rounds and not chain.reads_features else packed
+    later = packed_rounded if target.rounds else packed
     arrays: dict[str, NDArray[Any]] = {f"{name}.{block}": first(weight, target) for block, weight in chain.blocks.items()}
     for place, layer in enumerate(chain.layers):
         last = place == len(chain.layers) - 1
@@ -225,7 +225,7 @@ def write_chain(tile: Tile, chain: Chain, name: str, rows: Sequence[Rows], gathe
         onto = number > 0 or len(gathers) > 0
         product.write(inputs, width, block, onto, tile.whole(f"{name}.{block.block}"), bias, here, not chain.reads_features)
     there: Value = None
-    narrow = False  # whether the layer's rows stand in the product's narrow rows already
+    is_rounded = False  # whether the layer's rows stand in product.rows already
     for place, layer in enumerate(chain.layers):
         if place:
             if place == len(chain.layers) - 1 and _ends_in_dot(chain):
@@ -234,14 +234,14 @@ def write_chain(tile: Tile, chain: Chain, name: str, rows: Sequence[Rows], gathe
             before, step = step, stride(width, module.target)
             there = tile.scratch(step) if there is None or step != before else there
             weights, bias = tile.whole(f"{name}.{place}"), tile.whole(f"{name}.{place}.bias")
-            product.write(inputs, width, Rows("", here, before), False, weights, bias, there, is_narrow=narrow)
+            product.write(inputs, width, Rows("", here, before), False, weights, bias, there, is_rounded=is_rounded)
             here, there = there, here if step == before else None
-        narrow = False
+        is_rounded = False
         if layer.steps:
             scales = tile.whole(f"{name}.{place}.scales") if layer.scales else here
-            narrow = product.narrow is not None and place + 1 < len(chain.layers) - int(_ends_in_dot(chain))
-            function = row_steps(module, width, step, layer.steps, narrow)
-            tile.call(function, here, scales, tile.rows, product.narrow if narrow else here)
+            is_rounded = product.rows is not None and place + 1 < len(chain.layers) - int(_ends_in_dot(chain))
+            function = row_steps(module, width, step, layer.steps, is_rounded)
+            tile.call(function, here, scales, tile.rows, product.rows if is_rounded else here)
     return here, step
 
 
@@ -269,30 +269,29 @@ def write_product(tile: Tile, chain: Chain, name: str, block: Rows, bias: str, o
 
 
 class _Product:
-    """Writes products of a tile's rows, in the precision of the module; in half precision through one buffer of narrow rows."""
+    """Writes products of a tile's rows, in the module's precision; in a reduced one through one buffer of rounded rows."""
 
     def __init__(self, tile: Tile, chain: Chain) -> None:
         self._tile = tile
+        target = tile.module.target
         inputs = [0 if chain.reads_features else max(weight.shape[1] for weight in chain.blocks.values())]
         inputs += [layer.weight.shape[1] for layer in chain.layers[1:]]
-        self.narrow = tile.scratch(half_words(max(inputs), tile.module.lanes)) if tile.module.target.half else None
+        self.rows = tile.scratch(rounded_stride(max(inputs), target)) if target.rounds else None
 
     def write(
-        self, inputs: int, outputs: int, block: Rows, onto: bool, weights: Value, bias: Value, out: Value, rounded: bool = True,
-        is_narrow: bool = False,
+        self, inputs: int, outputs: int, block: Rows, onto: bool, weights: Value, bias: Value, out: Value, hidden: bool = True,
+        is_rounded: bool = False,
     ) -> None:
         """Write out = bias + block W, or out + block W if onto.
 
-        rounded: in half precision, if that is the module's. is_narrow: the rows stand in `narrow` already.
+        hidden: in the module's precision; else in float32. is_rounded: the rows stand in `rows` already.
         """
         tile, module = self._tile, self._tile.module
-        if self.narrow is None or not rounded:
+        if self.rows is None or not hidden:
             function = gemm(module, inputs, outputs, block.row_step, block.column_step, onto)
             tile.call(function, block.place, weights, bias, out, tile.rows)
             return
         assert block.column_step == 1, "columns are features, which are not rounded"
-        if not is_narrow:
-            tile.call(narrowed(module, inputs, block.row_step), block.place, self.narrow, tile.rows)
-        words = half_words(inputs, module.lanes)
-        function = gemm(module, -(-inputs // 2), outputs, words, 1, onto, half=True)
-        tile.call(function, self.narrow, weights, bias, out, tile.rows)
+        if not is_rounded:
+            tile.call(rounding(module, inputs, block.row_step), block.place, self.rows, tile.rows)
+        tile.call(rounded_gemm(module, inputs, outputs, onto), self.rows, weights, bias, out, tile.rows)

@@ -8,6 +8,7 @@ from typing import Any
 from llvmlite import ir
 
 from trkx.runtime.tiled.host import Host
+from trkx.runtime.tiled.rounding import rounded
 
 VOID, FLOAT, INT32, INT64, POINTER = ir.VoidType(), ir.FloatType(), ir.IntType(32), ir.IntType(64), ir.PointerType()
 INT16 = ir.IntType(16)
@@ -136,35 +137,18 @@ class Code:
         return self.b.shuffle_vector(one, nothing, ir.Constant(self.module.ints, [0] * self.lanes))
 
     def dot(self, a: Value, b: Value, c: Value) -> Value:
-        """Return c + a0 * b0 + a1 * b1 in float32, lane by lane, of vectors of pairs (0 the lower half)."""
-        if self.module.target.has_dots:
-            kind = ir.VectorType(_BFloat(), 2 * self.lanes)
-            name = f"llvm.x86.avx512bf16.dpbf16ps.{32 * self.lanes}"
-            function = self.module.intrinsic(name, self.vector, [self.vector, kind, kind])
-            return self.b.call(function, [c, self.b.bitcast(a, kind), self.b.bitcast(b, kind)])
-        for half in (self._low, self._high):
-            c = self.fma(half(a), half(b), c)
-        return c
+        """Return c + a0 * b0 + a1 * b1 in float32, lane by lane, of vectors of pairs."""
+        kind = ir.VectorType(_BFloat(), 2 * self.lanes)
+        name = f"llvm.x86.avx512bf16.dpbf16ps.{32 * self.lanes}"
+        function = self.module.intrinsic(name, self.vector, [self.vector, kind, kind])
+        return self.b.call(function, [c, self.b.bitcast(a, kind), self.b.bitcast(b, kind)])
 
-    def _low(self, pairs: Value) -> Value:
-        return self.b.bitcast(self.b.shl(pairs, self.ints(16)), self.vector)
-
-    def _high(self, pairs: Value) -> Value:
-        return self.b.bitcast(self.b.and_(pairs, self.ints(-65536)), self.vector)
-
-    def store_half(self, value: Value, base: Value, offset: Value | int) -> None:
-        """Write a vector as bfloat16, rounded to nearest, ties to even; NaN stays NaN. The offset counts bfloat16 numbers."""
-        if self.module.target.has_dots:
-            narrow = self.b.fptrunc(value, ir.VectorType(_BFloat(), self.lanes))
-        else:
-            bits = self.b.bitcast(value, self.module.ints)
-            odd = self.b.and_(self.b.lshr(bits, self.ints(16)), self.ints(1))
-            near = self.b.add(self.b.add(bits, self.ints(0x7FFF)), odd)
-            number = self.b.fcmp_ordered("ord", value, value)
-            quiet = self.b.or_(bits, self.ints(0x00400000))
-            narrow = self.b.trunc(
-                self.b.lshr(self.b.select(number, near, quiet), self.ints(16)), ir.VectorType(INT16, self.lanes)
-            )
+    def store_rounded(self, value: Value, base: Value, offset: Value | int) -> None:
+        """Write a vector in the precision of hidden layers: as bfloat16, or as float32 numbers that are rounded to it."""
+        if not self.module.target.pairs:
+            self.store(rounded(self, value, self.module.target.precision), base, offset)
+            return
+        narrow = self.b.fptrunc(value, ir.VectorType(_BFloat(), self.lanes))
         self.b.store(narrow, self.at(base, offset, INT16), align=2)
 
     def call(self, name: str, *values: Value) -> Value:

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from trkx.errors import SpecError
 from trkx.runtime.tiled.emit import INT64, POINTER, Code, Module, Value
 from trkx.runtime.tiled.host import Host
+from trkx.runtime.tiled.rounding import rounded_array
 
 Float = NDArray[np.float32]
 UNROLL = 4
@@ -55,27 +57,30 @@ def packed(weight: Float, target: Host) -> Float:
     return np.ascontiguousarray(wide.reshape(weight.shape[1], plan.panels, columns).transpose(1, 0, 2))
 
 
-def packed_half(weight: Float, target: Host) -> NDArray[np.int32]:
-    """Return the same as bfloat16, inputs in pairs: int32 [panels, in / 2, columns of a panel], the first in the low half."""
-    even = np.pad(weight, ((0, 0), (0, weight.shape[1] % 2)))
-    low, high = (half_bits(packed(part, target)).astype(np.uint32) for part in (even[:, ::2], even[:, 1::2]))
+def packed_rounded(weight: Float, target: Host) -> NDArray[np.float32] | NDArray[np.int32]:
+    """Return the same in the precision of hidden layers.
+
+    Where they read pairs: int32 [panels, in / 2, columns of a panel], of each pair of inputs the first in the low half.
+    SpecError if a weight lies beyond the precision.
+    """
+    near = rounded_array(weight, target.precision)
+    lost = np.isfinite(weight) & ~np.isfinite(near)
+    if lost.any():
+        raise SpecError(f"a weight of {weight[lost][0]:g} lies beyond {target.precision}: run this network in fp32 or bf16.")
+    if not target.pairs:
+        return packed(near, target)
+    even = np.pad(near, ((0, 0), (0, weight.shape[1] % 2)))
+    low, high = (packed(part, target).view(np.uint32) >> np.uint32(16) for part in (even[:, ::2], even[:, 1::2]))
     return (low | high << np.uint32(16)).view(np.int32)
 
 
-def half_bits(values: Float) -> NDArray[np.uint16]:
-    """Return numbers as bfloat16, rounded to nearest, ties to even."""
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    near = (bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) >> np.uint32(16)
-    return np.where(np.isnan(values), bits >> np.uint32(16) | np.uint32(0x40), near).astype(np.uint16)
+def rounded_stride(width: int, target: Host) -> int:
+    """Return the row length of rows of `width` rounded numbers, in 4 bytes."""
+    return padded(width, target.lanes) // (2 if target.pairs else 1)
 
 
-def half_words(width: int, lanes: int) -> int:
-    """Return the row length, in pairs, of rows of `width` bfloat16 numbers."""
-    return padded(width, lanes) // 2
-
-
-def narrowed(module: Module, width: int, row_step: int) -> Value:
-    """Return the function (A, out, rows): rows of `width` as bfloat16, half_words apart, the rest of the last vector 0."""
+def rounding(module: Module, width: int, row_step: int) -> Value:
+    """Return the function (A, out, rows): rows of `width` rounded, rounded_stride apart, the rest of the last vector 0."""
     lanes = module.lanes
 
     def body(code: Code, arguments: Sequence[Value]) -> None:
@@ -83,17 +88,25 @@ def narrowed(module: Module, width: int, row_step: int) -> Value:
 
         def row_body(row: Value) -> None:
             place = code.at(a, code.b.mul(row, code.integer(row_step)))
-            to = code.at(out, code.b.mul(row, code.integer(half_words(width, lanes))))
+            to = code.at(out, code.b.mul(row, code.integer(rounded_stride(width, module.target))))
             whole = width - width % lanes
             code.loop(
-                code.integer(0), code.integer(whole), lanes, lambda at: code.store_half(code.load(place, at), to, at)
+                code.integer(0), code.integer(whole), lanes, lambda at: code.store_rounded(code.load(place, at), to, at)
             )
             if width > whole:
-                code.store_half(code.first(code.load(place, whole), width - whole), to, whole)
+                code.store_rounded(code.first(code.load(place, whole), width - whole), to, whole)
 
         code.loop(code.integer(0), rows, 1, row_body)
 
-    return module.function(f"narrowed_{width}_{row_step}", [POINTER, POINTER, INT64], body)
+    return module.function(f"rounding_{width}_{row_step}", [POINTER, POINTER, INT64], body)
+
+
+def rounded_gemm(module: Module, inputs: int, outputs: int, onto: bool) -> Value:
+    """Return `gemm` for rows that `rounding` wrote and weights of `packed_rounded`."""
+    step = rounded_stride(inputs, module.target)
+    if module.target.pairs:
+        return gemm(module, -(-inputs // 2), outputs, step, 1, onto, pairs=True)
+    return gemm(module, inputs, outputs, step, 1, onto)
 
 
 def widened(vector: Float, target: Host) -> Float:
@@ -111,18 +124,18 @@ def stride(width: int, target: Host) -> int:
 
 
 def gemm(
-    module: Module, inputs: int, outputs: int, row_step: int, column_step: int, onto: bool, half: bool = False
+    module: Module, inputs: int, outputs: int, row_step: int, column_step: int, onto: bool, pairs: bool = False
 ) -> Value:
     """Return the function (A, weights, start, C, rows) that writes C = start + A W.
 
     A: element (row, column) at row * row_step + column * column_step. start: bias, one for all rows; C itself if `onto`.
-    C: rows of stride(outputs). Works on whole blocks of rows, up to 23 beyond `rows`. half: A and W are pairs of bfloat16
-    numbers, as `narrowed` and `packed_half` write them; `inputs` and steps count pairs.
+    C: rows of stride(outputs). Works on whole blocks of rows, up to 23 beyond `rows`. pairs: A and W are pairs of
+    bfloat16 numbers; `inputs` and steps count pairs.
     """
     plan = blocking(outputs, module.target)
-    key = f"gemm_{inputs}_{outputs}_{row_step}_{column_step}_{int(onto)}_{int(half)}"
-    one_of, vector_of = (Code.one_pair, Code.pairs) if half else (Code.one, Code.load)
-    step_of = Code.dot if half else Code.fma
+    key = f"gemm_{inputs}_{outputs}_{row_step}_{column_step}_{int(onto)}_{int(pairs)}"
+    one_of, vector_of = (Code.one_pair, Code.pairs) if pairs else (Code.one, Code.load)
+    step_of = Code.dot if pairs else Code.fma
     columns = plan.vectors * module.lanes
     width = plan.panels * columns
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
+from trkx.runtime.precision import EXACT
+
 _LOCK = threading.Lock()  # LLVM's compiler is not for two threads at once
 
 
@@ -16,29 +18,39 @@ _LOCK = threading.Lock()  # LLVM's compiler is not for two threads at once
 class Host:
     """What kernels need to know of a processor.
 
-    lanes: float32 numbers in a vector register. registers: vector registers. name, features: as LLVM calls them. half: layers
-    read hidden states and weights as bfloat16 and sum in float32. has_dots: there are instructions for that; without them it
-    is computed all the same, no faster than float32.
+    lanes: float32 numbers in a vector register. registers: vector registers. name, features: as LLVM calls them. precision:
+    what hidden layers read of states and weights is rounded to it (trkx.runtime.precision); they sum in float32. has_dots:
+    there are instructions for dot products of bfloat16; other roundings are computed in float32, no faster than that.
     """
 
     lanes: int
     registers: int
     name: str
     features: str
-    half: bool = False
+    precision: str = EXACT
     has_dots: bool = False
+
+    @property
+    def rounds(self) -> bool:
+        """Whether hidden layers read anything but float32."""
+        return self.precision != EXACT
+
+    @property
+    def pairs(self) -> bool:
+        """Whether they read pairs of bfloat16 numbers."""
+        return self.precision == "bf16" and self.has_dots
 
 
 @cache
-def host(half: bool = False) -> Host:
+def host(precision: str = EXACT) -> Host:
     """Return this machine's processor."""
     there = {name for name, has in llvm.get_host_cpu_features().items() if has}
     name, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
     if "avx512f" in there:
-        return Host(16, 32, name, features, half, "avx512bf16" in there)
+        return Host(16, 32, name, features, precision, "avx512bf16" in there)
     if "avx" in there:
-        return Host(8, 16, name, features, half)
-    return Host(4, 32 if "neon" in there else 16, name, features, half)
+        return Host(8, 16, name, features, precision)
+    return Host(4, 32 if "neon" in there else 16, name, features, precision)
 
 
 class MachineCode:

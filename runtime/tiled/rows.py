@@ -9,7 +9,7 @@ from typing import Literal
 from llvmlite import ir
 
 from trkx.runtime.tiled.emit import FLOAT, INT32, INT64, POINTER, Code, Module, Value
-from trkx.runtime.tiled.gemm import half_words
+from trkx.runtime.tiled.gemm import rounded_stride
 from trkx.runtime.tiled.maths import ACTIVATIONS, larger
 from trkx.spec import Activation, Aggregation
 
@@ -44,12 +44,12 @@ def _each(code: Code, width: int, most: int, body: Callable[[Value, int], None])
         body(code.integer(whole * lanes), vectors - whole)
 
 
-def row_steps(module: Module, width: int, stride: int, steps: tuple[Step, ...], half: bool = False) -> Value:
-    """Return the function (C, parameters, rows, out) that takes each row of C through `steps`, in place; or, if half, to out.
+def row_steps(module: Module, width: int, stride: int, steps: tuple[Step, ...], round: bool = False) -> Value:
+    """Return the function (C, parameters, rows, out) that takes each row of C through `steps`, in place; or, rounded, to out.
 
     parameters: for each "scale" two vectors of `stride`: factors, then summands. Columns from `width` on count for nothing;
-    what they hold afterwards is of no use. out: rows of bfloat16, as trkx.runtime.tiled.gemm.narrowed writes them; not read
-    or written otherwise.
+    what they hold afterwards is of no use. out: rows as trkx.runtime.tiled.gemm.rounding writes them; not read or written if
+    not round.
     """
     names = "_".join(
         f"{step.kind}{step.activation if step.kind == 'act' else ''}{step.eps if step.kind == 'norm' else ''}" for step in steps
@@ -62,11 +62,11 @@ def row_steps(module: Module, width: int, stride: int, steps: tuple[Step, ...], 
 
         def row_body(row: Value) -> None:
             place = code.at(c, code.b.mul(row, code.integer(stride)))
-            narrow = code.at(out, code.b.mul(row, code.integer(half_words(width, module.lanes))))
+            narrow = code.at(out, code.b.mul(row, code.integer(rounded_stride(width, module.target) if round else 0)))
 
             def keep(value: Value, offset: Value | int, real: int) -> None:
-                if half:
-                    code.store_half(code.first(value, real), narrow, offset)
+                if round:
+                    code.store_rounded(code.first(value, real), narrow, offset)
                 else:
                     code.store(value, place, offset)
 
@@ -110,7 +110,7 @@ def row_steps(module: Module, width: int, stride: int, steps: tuple[Step, ...], 
 
         code.loop(code.integer(0), rows, 1, row_body)
 
-    return module.function(f"rows_{width}_{stride}_{int(half)}_{names}", [POINTER, POINTER, INT64, POINTER], body)
+    return module.function(f"rows_{width}_{stride}_{int(round)}_{names}", [POINTER, POINTER, INT64, POINTER], body)
 
 
 def _grouped(steps: tuple[Step, ...]) -> list[tuple[Step | None, tuple[tuple[Step, int], ...]]]:

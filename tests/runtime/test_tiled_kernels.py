@@ -5,11 +5,24 @@ import numpy as np
 import pytest
 import torch
 
+from trkx.runtime.precision import PRECISIONS
 from trkx.runtime.tiled.emit import INT32, INT64
-from trkx.runtime.tiled.gemm import ROWS, blocking, gemm, half_bits, half_words, narrowed, packed, packed_half, stride, widened
+from trkx.runtime.tiled.gemm import (
+    ROWS,
+    blocking,
+    gemm,
+    packed,
+    packed_rounded,
+    rounded_gemm,
+    rounded_stride,
+    rounding,
+    stride,
+    widened,
+)
 from trkx.runtime.tiled.host import Host, host
 from trkx.runtime.tiled.maths import ACTIVATIONS
 from trkx.runtime.tiled.program import Program, aligned
+from trkx.runtime.tiled.rounding import rounded_array
 from trkx.runtime.tiled.rows import Step, dotted, gathered, row_steps, segment_added, segment_reduced, settled
 
 HERE = host()
@@ -101,75 +114,101 @@ def test_products(inputs, outputs, target, rng):
     assert not c[:, outputs:].any()
 
 
-HALF = [
-    dataclasses.replace(target, half=True, has_dots=dots)
+ROUNDING = [
+    dataclasses.replace(target, precision=precision, has_dots=dots)
     for target in (HERE, *NARROW)
-    for dots in {False, target.has_dots}
+    for precision in PRECISIONS[1:]
+    for dots in {False, target.has_dots and precision == "bf16"}
 ]
+PLACES = {"bf16": 7, "tf32": 10, "fp16": 10}
 
 
-def rounded(values):
-    """bfloat16 by torch's rounding."""
-    return torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(torch.bfloat16).float().numpy()
+def described(target):
+    return f"{target.precision}, {target.lanes} lanes{', dots' if target.has_dots else ''}"
 
 
-def test_bfloat16_is_rounded_as_torch_does(rng):
-    special = [0.0, -0.0, np.inf, -np.inf, np.nan, 3.4e38, -3.4e38, 1.0 + 2**-8, 1.0 + 3 * 2**-8, 1e-30]
-    values = np.concatenate([rng.normal(0, 100, 5000), special]).astype(np.float32)
-    found = (half_bits(values).astype(np.uint32) << 16).view(np.float32)
-    np.testing.assert_array_equal(found, rounded(values))
+def twin(values, precision):
+    """Rounding by torch's conversions, or for tf32 by float64 arithmetic."""
+    given = torch.from_numpy(np.ascontiguousarray(values, np.float32))
+    if precision != "tf32":
+        return given.to({"bf16": torch.bfloat16, "fp16": torch.float16}[precision]).float().numpy()
+    fraction, power = np.frexp(values.astype(np.float64))
+    return np.ldexp(np.rint(np.ldexp(fraction, 11)), power - 11).astype(np.float32)
 
 
-@pytest.mark.parametrize("target", HALF, ids=lambda t: f"{t.lanes} lanes{', dots' if t.has_dots else ''}")
+@pytest.mark.parametrize("target", ROUNDING, ids=described)
+def test_numbers_are_rounded_to_nearest(target, rng):
+    special = [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0 + 2**-8, 1.0 + 3 * 2**-8, 1.0 + 2**-11, 1.0 + 3 * 2**-11, 65504.0, 65519.9]
+    special += [65520.0, -65520.0, 2.0**-14, 2.0**-14 - 2.0**-26, 2.0**-24, 2.0**-25, 3 * 2.0**-25, -(2.0**-25), 1e-30]
+    values = np.concatenate([rng.normal(0, 100, 4000), rng.normal(0, 1e-5, 1000), special]).astype(np.float32)
+    with np.errstate(invalid="ignore"):
+        wanted = twin(values, target.precision)
+    np.testing.assert_array_equal(rounded_array(values, target.precision), wanted)
+    given = aligned(len(values), 1)
+    given[:, 0] = values
+    program, words = Program(2 * ROWS, target), rounded_stride(1, target)
+    program.phase("phase", lambda t: t.call(rounding(t.module, 1, 1), t.row("a"), t.row("out", words), t.rows))
+    out = aligned(len(values), words)
+    run(program, {"a": given, "out": out}, len(values))
+    np.testing.assert_array_equal(numbers(out, 1, target)[:, 0], wanted)
+
+
+def numbers(rows, width, target):
+    """What `rounding` wrote, as float32 [rows, width], after a look at the zeros behind."""
+    if target.pairs:
+        rows = (np.ascontiguousarray(rows).view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    assert not rows[:, width:].any()
+    return rows[:, :width]
+
+
+@pytest.mark.parametrize("target", ROUNDING, ids=described)
 @pytest.mark.parametrize("inputs", [1, 2, 3, 16, 17, 49, 128])
 @pytest.mark.parametrize("outputs", [1, 17, 64, 200])
-def test_products_in_half_precision(inputs, outputs, target, rng):
+def test_products_of_rounded_numbers(inputs, outputs, target, rng):
     rows, distance = 53, inputs + 5
     a, weight = rng.normal(size=(rows, inputs)).astype(np.float32), rng.normal(size=(outputs, inputs)).astype(np.float32)
-    bias, step, words = rng.normal(size=outputs).astype(np.float32), stride(outputs, target), half_words(inputs, target.lanes)
+    bias, step, words = rng.normal(size=outputs).astype(np.float32), stride(outputs, target), rounded_stride(inputs, target)
     program = Program(2 * ROWS, target)
     given = aligned(rows, distance)
     given[:] = np.nan  # what stands behind a row must not count
     given[:, :inputs] = a
 
     def write(tile):
-        m, narrow = tile.module, tile.scratch(words)
-        tile.call(narrowed(m, inputs, distance), tile.row("a", distance), narrow, tile.rows)
+        m, near = tile.module, tile.scratch(words)
+        tile.call(rounding(m, inputs, distance), tile.row("a", distance), near, tile.rows)
         for onto in (False, True):
-            product = gemm(m, -(-inputs // 2), outputs, words, 1, onto, half=True)
-            tile.call(product, narrow, tile.whole("w"), tile.whole("b"), tile.row("c", step), tile.rows)
+            product = rounded_gemm(m, inputs, outputs, onto)
+            tile.call(product, near, tile.whole("w"), tile.whole("b"), tile.row("c", step), tile.rows)
 
     program.phase("phase", write)
     c = aligned(rows, step)
-    run(program, {"a": given, "w": packed_half(weight, target), "b": widened(bias, target), "c": c}, rows)
-    wanted = 2.0 * (rounded(a).astype(np.float64) @ rounded(weight).T.astype(np.float64)) + bias
+    run(program, {"a": given, "w": packed_rounded(weight, target), "b": widened(bias, target), "c": c}, rows)
+    wanted = 2.0 * (twin(a, target.precision).astype(np.float64) @ twin(weight, target.precision).T.astype(np.float64)) + bias
     np.testing.assert_allclose(c[:, :outputs], wanted, atol=1e-5 * max(inputs, 4))
     assert not c[:, outputs:].any()
 
 
-@pytest.mark.parametrize("target", HALF, ids=lambda t: f"{t.lanes} lanes{', dots' if t.has_dots else ''}")
+@pytest.mark.parametrize("target", ROUNDING, ids=described)
 @pytest.mark.parametrize("width", [1, 16, 33, 64, 129, 200])
-def test_row_steps_end_in_half_precision(width, target, rng):
+def test_row_steps_end_rounded(width, target, rng):
     steps = (Step("norm"), Step("scale"), Step("act", "silu"))
     program, rows = Program(2 * ROWS, target), 30
-    step, words = stride(width, target), half_words(width, target.lanes)
+    step, words = stride(width, target), rounded_stride(width, target)
     values, scales = rng.normal(2.0, 3.0, (rows, width)).astype(np.float32), rng.normal(size=(2, width)).astype(np.float32)
-    given = rows_of(values, step)
-    out = np.full((rows + ROWS, 2 * words), 0xFFFF, np.uint16)
-    program.phase(
-        "phase",
-        lambda t: t.call(
-            row_steps(t.module, width, step, steps, half=True), t.row("c", step), t.whole("s"), t.rows, t.row("out", words, INT32)
-        ),
-    )
+    given, out = rows_of(values, step), aligned(rows, words)
+    out[:] = np.nan
+
+    def write(tile):
+        places = (tile.row("c", step), tile.whole("s"), tile.rows, tile.row("out", words))
+        tile.call(row_steps(tile.module, width, step, steps, round=True), *places)
+
+    program.phase("phase", write)
     run(program, {"c": given, "s": np.concatenate([widened(one, target) for one in scales]), "out": out}, rows)
-    found = (out[:rows].astype(np.uint32) << 16).view(np.float32)
     spread = np.sqrt(values.astype(np.float64).var(axis=1, keepdims=True) + 1e-5)
     normed = (values - values.mean(axis=1, keepdims=True, dtype=np.float64)) / spread * scales[0] + scales[1]
-    wanted = exact("silu", normed)
-    np.testing.assert_allclose(found[:, :width], wanted, rtol=2**-8, atol=1e-4)
-    assert np.any(found[:, :width] != wanted.astype(np.float32))
-    assert not found[:, width:].any()
+    wanted, found = exact("silu", normed), numbers(out, width, target)
+    np.testing.assert_allclose(found, wanted, rtol=2.0 ** -(PLACES[target.precision] + 1), atol=1e-5)
+    np.testing.assert_array_equal(found, twin(found, target.precision))
 
 
 @pytest.mark.parametrize("width", [1, 5, 16, 33, 64, 128, 129, 200, 512])
