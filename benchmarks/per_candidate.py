@@ -58,7 +58,7 @@ def main() -> None:
         print(f"{one['hits']:,} hits, {one['candidates']:,} candidates: {one['ns_per_candidate']:.0f} ns each, "
               f"peak {(one['peak_bytes'] or 0) / 1e6:.0f} MB", flush=True)
     times = [one["ns_per_candidate"] for one in found]
-    print(f"largest to smallest: {max(times) / min(times):.2f}")
+    print(f"slowest to fastest: {max(times) / min(times):.2f}")
     report = {"machine": machine_facts(available_cores()), "results": found, "spread": max(times) / min(times)}
     given.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Weights in safetensors files: written, and read into a network that they must fit exactly."""
+"""Weights in files: written as safetensors, and read into a network that they must fit exactly."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from trkx.errors import CheckpointError
+from trkx.models.checkpoints.opening import open_checkpoint
 
 
 def save_checkpoint(path: Path, module: nn.Module, metadata: Mapping[str, str] | None = None) -> None:
@@ -24,18 +24,6 @@ def save_checkpoint(path: Path, module: nn.Module, metadata: Mapping[str, str] |
         raise CheckpointError(f"{path}: can't be written: {error}. What was there before is untouched.") from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file; nothing in it is executed. CheckpointError if it can't be read."""
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint; give the path of a .safetensors file.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
-        message = f"{path}: not a readable safetensors file ({error}); it may be truncated or of another format."
-        raise CheckpointError(message) from error
 
 
 def fit(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
@@ -57,5 +45,6 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
 
 
 def load_checkpoint(path: Path, module: nn.Module) -> None:
-    """Load a safetensors file into a network; CheckpointError if it can't be read or does not fit."""
-    fit(module, read_checkpoint(path), str(path))
+    """Load a checkpoint file into a network; nothing in it is executed. CheckpointError if it can't be read or does not fit."""
+    checkpoint = open_checkpoint(path)
+    fit(module, checkpoint.tensors(checkpoint.shapes), str(path))

@@ -161,8 +161,9 @@ class Pipeline:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", TrkxWarning)
             self.run(event)
-        pairs = np.stack([np.arange(63), np.arange(1, 64)])
-        edge_contraction(pairs, np.ones(63), 64, self.labelling)
+        source = rng.integers(0, 63, 128)
+        pairs = np.stack([source, rng.integers(source + 1, 64)])
+        edge_contraction(pairs, rng.normal(size=128), 64, self.labelling)  # edges for and against: every kernel is compiled
 
     def _edges(self, event: Event, x: Float, points: Float, meter: Meter, graphs: dict[str, Int] | None) -> tuple[Int, int]:
         """Return the edges that the GNN reads, by (target, source), and how many hits lost neighbours; graphs: receives edges."""

@@ -27,7 +27,8 @@ class GnnFlips:
 
     edges: those that one of them passes and the other does not, int64 [2, n]. outside_band: how many of these are not within the
     decision band of the second. that_follow: of the GNN flips of the whole pipelines, those that are not among `edges`: one GNN
-    decides otherwise when only the graph changes, so that they follow from the flips before it.
+    decides otherwise when only the graph changes, so that they follow from the flips before it; where there are none of the
+    filter, nothing explains them, and they are called so.
     """
 
     edges: Int
@@ -61,7 +62,7 @@ class Flips:
             return facts
         return facts | {
             "gnn flips, same graph (outside band)": f"{self.same_graph.edges.shape[1]} ({self.same_graph.outside_band})",
-            "gnn flips that follow": self.same_graph.that_follow,
+            "gnn flips that follow" if self.filter else "gnn flips unexplained": self.same_graph.that_follow,
         }
 
 

@@ -43,7 +43,9 @@ def command_line(argv: list[str]) -> str:
         option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
         return option + equals + (Path(value).name if Path(value).is_absolute() else value)
 
-    return shlex.join(["trkx", *map(short, argv[1:])])
+    script = Path(argv[0]).name
+    program = ["python", f"benchmarks/{script}"] if script.endswith(".py") and script != "__main__.py" else ["trkx"]
+    return shlex.join([*program, *map(short, argv[1:])])
 
 
 def _processor() -> str:

@@ -61,12 +61,13 @@ def open_peer(name: str, bundle: Bundle, stage: str, threads: int) -> Run:
     return PEERS[name](Network(load_networks(bundle)[stage], stage, bundle.spec), threads)
 
 
-def reference_logits(bundle: Bundle, stage: str, arrays: Arrays) -> NDArray[np.float64]:
-    """Return what the network says in float64, eager PyTorch, for the same float32 inputs."""
-    network = load_networks(bundle)[stage].double()
+def reference_logits(bundle: Bundle, stage: str, arrays: Arrays, exact: bool = True) -> NDArray[np.float64]:
+    """Return what the network says in float64 (or not exact: in float32), eager PyTorch, for the same float32 inputs."""
+    network = load_networks(bundle)[stage]
+    network = network.double() if exact else network
     wide = [torch.from_numpy(np.ascontiguousarray(a)) for a in arrays]
     with torch.no_grad():
-        found = network(*(tensor.double() if tensor.is_floating_point() else tensor for tensor in wide))
+        found = network(*(tensor.double() if exact and tensor.is_floating_point() else tensor for tensor in wide))
     return np.asarray(found.numpy(), np.float64)
 
 

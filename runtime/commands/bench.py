@@ -20,7 +20,7 @@ BUSY = 0.5
 
 def command(
     what: Annotated[str, typer.Argument(help="neighbours, filter, gnn, components, pipeline or ladder.")],
-    bundle: Annotated[Path | None, typer.Argument(help="Bundle folder; filter, gnn, pipeline and ladder need one.")] = None,
+    bundle: Annotated[Path | None, typer.Argument(help="Bundle folder; needed by all but components on made-up graphs.")] = None,
     events: Annotated[list[Path] | None, typer.Option("--events", help="Events: folders or files (repeatable).")] = None,
     sizes: Annotated[
         str, typer.Option("--sizes", help="Numbers of hits, such as 10000,100000: the event is cut or overlaid to each.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trkx.errors import MissingExtraError, TrkxWarning
+from trkx.errors import MissingExtraError, SpecError, TrkxWarning
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,6 +110,8 @@ def _finder(source: Path, engine: str, threads: int | None, precision: str) -> C
 
         pipeline = Pipeline.open(source, engine=engine, threads=threads, precision=precision)
         return lambda event: pipeline.run(event, keep_graphs=True)
+    if precision != "fp32":
+        raise SpecError(f"--precision is for a bundle; {source} has tracks that are made already (its run.json says how).")
     from trkx.runtime.metrics.track_files import open_tracks
 
     files = open_tracks(source)

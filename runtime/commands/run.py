@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,7 +11,7 @@ import typer
 from trkx.errors import SpecError, TrkxError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from rich.table import Table
 
@@ -29,7 +29,7 @@ def command(
     out: Annotated[Path, typer.Option("--out", help="Folder for the tracks; made if it is not there.")],
     engine: Annotated[str, typer.Option("--engine", help="tiled, onnxruntime, torchscript or eager.")] = "tiled",
     precision: Annotated[
-        str, typer.Option("--precision", help="fp32; bf16; or of each network, such as filter=bf16,gnn=bf16 (engine tiled).")
+        str, typer.Option("--precision", help="fp32, tf32, bf16, fp16, mixed, or of each network: filter=bf16,gnn=bf16.")
     ] = "fp32",
     neighbours: Annotated[str, typer.Option("--neighbours", help="grid, kdtree or brute: same pairs, other speed.")] = "grid",
     labelling: Annotated[
@@ -49,28 +49,39 @@ def command(
         Format, typer.Option("--format", help="parquet (one row a track), trackml (one submission.csv) or acts (prototracks).")
     ] = "parquet",
     plot: Annotated[bool, typer.Option("--plot", help="Draw an event display of the first event.")] = False,
+    skip: Annotated[int, typer.Option("--skip", min=0, help="Leave out so many events at the beginning.")] = 0,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Stop after so many events.")] = None,
 ) -> None:
-    """Turn the hits of events into tracks: writes tracks and stages.json, prints what each stage cost."""
+    """Turn the hits of events into tracks: writes tracks and stages.json, prints what each stage cost.
+
+    Ctrl-C stops at once: tracks of finished events are kept, and the last line says how to go on.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from trkx import __version__
     from trkx.backends import require
     from trkx.bundle import Bundle
     from trkx.runtime.display import event_display
     from trkx.runtime.events import open_events
-    from trkx.runtime.many.output import Output
+    from trkx.runtime.many.output import Output, require_same_run
+    from trkx.runtime.many.stopping import abandoned_when_told
 
     if dask is not None and workers is not None:
         raise SpecError("--workers is for this machine and --dask for a cluster, whose workers Dask counts; give one of them.")
     if plot:
         require("plot", "matplotlib")  # before any event is run
-    sources = open_events(events)[:limit]
+    every = open_events(events)
+    if skip >= len(every):
+        raise SpecError(f"--skip {skip} leaves none of the {len(every)} event(s); give a smaller number.")
+    sources = every[skip:][:limit]
     opened = Bundle.open(bundle)
-    output, picture, at = Output(out, format), None, 0
+    made = {"bundle": opened.spec.name, "engine": engine, "precision": precision, "trkx": __version__}
+    require_same_run(out, made)
+    output, picture, at = Output(out, format, made), None, 0
     found_text = TextColumn("{task.fields[tracks]} tracks")
     columns = (TextColumn("tracking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), found_text)
-    with ExitStack() as stack:
+    with _told_to_stop(lambda: _go_on(len(output.rows), len(sources), skip, limit, out)), ExitStack() as stack:
         if dask is None:
             where, stream = _here(bundle, sources, engine, neighbours, labelling, threads, workers or 1, precision)
         else:
@@ -78,7 +89,7 @@ def command(
                 stack, dask, opened, sources, engine, neighbours, labelling, threads or 1, precision
             )
         try:
-            with closing(stream), Progress(*columns, console=Console(stderr=True)) as bar:
+            with abandoned_when_told(stream), Progress(*columns, console=Console(stderr=True)) as bar:
                 task = bar.add_task("", total=len(sources), tracks=0)
                 for found in stream:
                     output.add(found)
@@ -181,3 +192,30 @@ def _kept(done: Sequence[Row], out: Path) -> str:
         return "No tracks were written."
     names = ", ".join(str(run.event_id) for run in done[:5])
     return f"The tracks of {len(done)} event(s) before it ({names}{', …' if len(done) > 5 else ''}) are in {out}."
+
+
+def _go_on(done: int, count: int, skip: int, limit: int | None, out: Path) -> str:
+    """Return what is there of a run that was stopped, and how to have the rest."""
+    if done == 0:
+        return f"none of {count} events is done; run it again."
+    if done == count:
+        return f"all of {count} events are done, their tracks are in {out}."
+    rest = "" if limit is None else f" --limit {limit - done}"
+    again = f"For the others run it again with --skip {skip + done}{rest} and another --out."
+    return f"{done} of {count} events are done, their tracks are in {out}. {again}"
+
+
+@contextmanager
+def _told_to_stop(say: Callable[[], str]) -> Iterator[None]:
+    """End the process without waiting for events when it is interrupted (code 130) or terminated; `say` gives its last line."""
+    from trkx.cli import report
+    from trkx.runtime.many.stopping import STOPS, code_of, leave
+
+    try:
+        yield
+    except STOPS as stop:
+        code = code_of(stop)
+        try:
+            report("interrupted" if isinstance(stop, KeyboardInterrupt) else "terminated", say(), "yellow")
+        finally:
+            leave(code)

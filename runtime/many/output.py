@@ -7,12 +7,12 @@ import dataclasses
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import FileIO
 from pathlib import Path
 from typing import Literal
 
-from trkx.errors import TrkxError
+from trkx.errors import SpecError, TrkxError
 from trkx.runtime.events import write_prototracks, write_tracks_parquet
 from trkx.runtime.events.output import write_files
 from trkx.runtime.events.writers import SUBMISSION_HEADER, submission_rows
@@ -32,15 +32,34 @@ class Row:
     truncated: int
 
 
-class Output:
-    """The files of one run in a folder: tracks of each event as they come, stages.json and submission.csv when it ends.
+RUN = "run.json"
+"""What made the tracks of a folder: bundle, engine, precision, version."""
 
-    folder: made with the first event. format: "parquet" or "acts" (one file an event), "trackml" (one submission.csv, whose
-    rows go to a temporary file beside it meanwhile).
+
+def require_same_run(folder: Path, made: Mapping[str, str]) -> None:
+    """Raise SpecError if a folder has tracks of another bundle, engine or precision: nobody could tell them apart afterwards."""
+    path = folder / RUN
+    if not path.is_file():
+        return
+    try:
+        before = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        before = {}
+    other = [f"{name} {before.get(name, '?')}" for name in ("bundle", "engine", "precision") if before.get(name) != made[name]]
+    if other:
+        raise SpecError(f"{folder} has tracks of a run with {', '.join(other)}: give another --out, or remove the folder.")
+
+
+class Output:
+    """The files of one run in a folder: tracks of each event as they come; stages.json, run.json and submission.csv at the end.
+
+    made: what run.json says, if anything. folder: made with the first event. format: "parquet" or "acts" (one file an event),
+    "trackml" (one submission.csv, whose rows go to a temporary file beside it meanwhile).
     """
 
-    def __init__(self, folder: Path, format: Format) -> None:
+    def __init__(self, folder: Path, format: Format, made: Mapping[str, str] | None = None) -> None:
         self.folder = folder
+        self._made = made
         self.format = format
         self.rows: list[Row] = []
         self._submission = _Submission(folder / "submission.csv")
@@ -62,7 +81,8 @@ class Output:
             if self.rows:
                 self._submission.put_in_place()  # first: it is what the run was for
                 stages = {str(row.event_id): [dataclasses.asdict(stage) for stage in row.stages] for row in self.rows}
-                write_files({self.folder / "stages.json": (json.dumps(stages, indent=1) + "\n").encode()})
+                files = {"stages.json": stages} | ({RUN: dict(self._made)} if self._made else {})
+                write_files({self.folder / name: (json.dumps(said, indent=1) + "\n").encode() for name, said in files.items()})
         finally:
             self._submission.discard()
 

@@ -16,6 +16,9 @@ from trkx.runtime.many.found import Found, hits_of
 from trkx.runtime.many.order import in_order
 from trkx.runtime.pipeline import Pipeline
 
+NAME = "trkx-event"
+"""What the names of worker threads begin with."""
+
 
 def threads_of_worker(workers: int, threads: int | None = None) -> int:
     """Return the threads of each of so many workers: `threads` if given, else an equal share of the cores, at least one."""
@@ -26,7 +29,8 @@ def track_in_threads(pipeline: Pipeline, sources: Sequence[EventSource], workers
     """Yield the tracks of events in their order, `workers` events at a time.
 
     An event is read by the worker that runs it, so that at most `workers` events are in memory, and at most so many answers
-    again wait for an earlier one. Closing the generator waits for the events in flight; those not begun are dropped.
+    again wait for an earlier one. Closing the generator waits for the events in flight; those not begun are dropped. A
+    KeyboardInterrupt or SystemExit, raised or thrown in, waits for none: threads end with their events, or with the process.
 
     Args:
         pipeline: shared by all workers; open it with `threads_of_worker` threads.
@@ -42,15 +46,19 @@ def track_in_threads(pipeline: Pipeline, sources: Sequence[EventSource], workers
     if workers == 1:
         yield from (_track(pipeline, source) for source in sources)
         return
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="trkx-event")
+    pool = ThreadPoolExecutor(workers, thread_name_prefix=NAME)
 
     def submit(source: EventSource) -> Future[Found]:
         return pool.submit(_track, pipeline, source)
 
+    wait = True
     try:
         yield from in_order(sources, submit, lambda: 2 * workers)
+    except (KeyboardInterrupt, SystemExit):
+        wait = False
+        raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait, cancel_futures=True)
 
 
 def _track(pipeline: Pipeline, source: EventSource) -> Found:

@@ -6,8 +6,6 @@ floats, LLVM uses several.
 
 `lanes` arrays hold, for each axis, sixteen float32 side by side; the number of axes is a multiple of UNROLL, padded with zeros.
 A lane that holds no point is at infinity, and so never near.
-
-Numba's cache looks at the file of a kernel only: who changes this one empties the caches, or touches the kernels' files.
 """
 
 from __future__ import annotations

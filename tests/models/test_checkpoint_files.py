@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save, save_file
+from safetensors.torch import load_file, save, save_file
 from support.tiny import tiny_spec
 from torch import nn
 
 from trkx.errors import CheckpointError
 from trkx.export.metadata import weights_metadata
 from trkx.export.torchscript_file import torchscript_is_meant
-from trkx.models.checkpoint import read_checkpoint
 from trkx.models.checkpoints.checkpoint import Checkpoint
 from trkx.models.checkpoints.hyper_files import read_hyper_file
 from trkx.models.checkpoints.opening import open_checkpoint
@@ -325,7 +324,7 @@ def test_weights_of_our_own(tmp_path: Path) -> None:
     assert open_checkpoint(tmp_path / "weights.safetensors").hyper_parameters == {}
     for path in sorted((Path(__file__).parents[2] / "models" / "reference").glob("*.safetensors")):
         found = open_checkpoint(path)
-        same(found, read_checkpoint(path))
+        same(found, load_file(path))
 
 
 # Files of hyper-parameters ---------------------------------------------------------------------------------------------------

@@ -160,6 +160,13 @@ def test_checkpoint_round_trip_is_bitwise(tmp_path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["gnn.safetensors"]
 
 
+def test_a_state_dict_of_torch_is_a_checkpoint_as_well(tmp_path) -> None:
+    net, other = build_network(pipeline(), "gnn"), build_network(pipeline(), "gnn")
+    torch.save({f"module.{name}": value for name, value in net.state_dict().items()}, tmp_path / "gnn.pt")  # of DataParallel
+    load_checkpoint(tmp_path / "gnn.pt", other)
+    assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), other.state_dict().values(), strict=True))
+
+
 def test_checkpoint_that_does_not_fit_names_the_keys(tmp_path) -> None:
     save_checkpoint(tmp_path / "gnn.safetensors", build_network(pipeline(), "gnn"))
     wide = InteractionNetwork(GNNSpec(16, 3), FEATURES)

@@ -52,7 +52,7 @@ def test_tracks_are_the_same(found: list[Row]) -> None:
     assert facts["hits in other tracks"] == 0
     assert facts["tracks"] == facts["tracks assembled"]
     assert facts["filter flips (outside band)"] == facts["gnn flips, same graph (outside band)"] == "0 (0)"
-    assert facts["gnn flips"] == facts["gnn flips that follow"] == 0
+    assert facts["gnn flips"] == facts["gnn flips unexplained"] == 0
     assert not found[-1].facts
 
 

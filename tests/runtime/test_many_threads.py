@@ -15,6 +15,7 @@ from trkx.runtime.engines import ENGINES
 from trkx.runtime.events import open_events, write_event_parquet
 from trkx.runtime.many import threads as many
 from trkx.runtime.many import track_in_threads
+from trkx.runtime.many.stopping import abandoned_when_told, code_of
 from trkx.runtime.pipeline import Pipeline
 from trkx.spec import CutSpec, GraphSpec
 
@@ -146,6 +147,45 @@ def test_closing_stops_the_workers(folder):
     assert pipeline.now == 0
     assert len(pipeline.runs) <= 6
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("trkx-event")]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("inside", [True, False])
+def test_who_is_told_to_stop_waits_for_no_event(stop, inside, folder):
+    pipeline = Waiting()
+    stream = track_in_threads(pipeline, open_events(folder), 2)
+    try:
+        with pytest.raises(stop), abandoned_when_told(stream):
+            next(stream)
+            pipeline.begun.wait(10.0)
+            if inside:
+                stream.throw(stop)
+            raise stop
+        assert pipeline.ended == 1  # the first; two more have begun
+        assert next(stream, None) is None
+    finally:
+        pipeline.go.set()
+    for thread in [thread for thread in threading.enumerate() if thread.name.startswith(many.NAME)]:
+        thread.join(10.0)
+    assert pipeline.ended <= 3  # no other was begun
+
+
+class Waiting:
+    """A pipeline that runs its first event, and the others not before it is let go."""
+
+    def __init__(self):
+        self.begun, self.go, self.ended = threading.Event(), threading.Event(), 0
+
+    def run(self, event):
+        if event.event_id > 1:
+            self.begun.set()
+            self.go.wait(30.0)
+        self.ended += 1
+        return event.event_id
+
+
+def test_the_code_of_a_process_that_is_stopped():
+    assert [code_of(stop) for stop in (KeyboardInterrupt(), SystemExit(143), SystemExit("why"))] == [130, 143, 1]
 
 
 def test_threads_of_a_worker(monkeypatch):

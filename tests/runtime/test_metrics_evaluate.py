@@ -72,8 +72,8 @@ def test_bundle_runs_the_pipeline_and_counts_edges(made, monkeypatch):
 
     class Fake:
         @classmethod
-        def open(cls, path, engine, threads):
-            asked.update(path=path, engine=engine, threads=threads)
+        def open(cls, path, engine, threads, precision):
+            asked.update(path=path, engine=engine, threads=threads, precision=precision)
             return cls()
 
         def run(self, event, keep_graphs=False):
@@ -83,7 +83,7 @@ def test_bundle_runs_the_pipeline_and_counts_edges(made, monkeypatch):
     monkeypatch.setattr(pipeline, "Pipeline", Fake)
     code, stdout, _ = run(bundle, folder / "events", "--engine", "eager", "--threads", 2)
     assert code == 0
-    assert asked == {"path": bundle, "engine": "eager", "threads": 2}
+    assert asked == {"path": bundle, "engine": "eager", "threads": 2, "precision": "fp32"}
     row = next(line for line in stdout.splitlines() if line.startswith("graph"))
     assert row.split() == ["graph", "3", "28.57", "%", "28.57", "%", "66.67", "%", "66.67", "%"]
 
