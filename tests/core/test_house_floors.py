@@ -27,6 +27,14 @@ EXCEPTIONS: dict[str, set[str]] = {
     "trkx.runtime.bench.adapters.tree_search": {"torch"},
     "trkx.runtime.bench.torch_peers": {"torch"},
     "trkx.runtime.bench.torch_plain": {"trkx.models", "torch"},
+    "trkx.runtime.cuda.builds": {"triton"},  # kernels of a GPU, and what calls them
+    "trkx.runtime.cuda.components": {"torch", "triton"},
+    "trkx.runtime.cuda.launch": {"torch", "triton"},
+    "trkx.runtime.cuda.near": {"torch", "triton"},
+    "trkx.runtime.cuda.neighbours": {"torch"},
+    "trkx.runtime.cuda.order": {"torch"},
+    "trkx.runtime.cuda.pair_kernels": {"triton"},
+    "trkx.runtime.cuda.twins": {"torch"},
     "trkx.runtime.engines.eager": {"trkx.models", "torch"},  # runs the networks as torch modules
     "trkx.runtime.engines.torch_cpu": {"torch"},
     "trkx.runtime.engines.torchscript": {"torch"},
