@@ -21,7 +21,8 @@ from trkx.export.door import WEIGHTS, check_features, check_weights
 from trkx.export.metadata import onnx_metadata, provenance, weights_metadata
 from trkx.export.onnx_file import problems_at_the_doors
 from trkx.export.pipeline_folder import CARD, Source, load_network
-from trkx.export.stage_files import files_a_stage, require_targets, write_stage
+from trkx.export.precision.files import half_count, require_precisions, write_half
+from trkx.export.stage_files import files_a_stage, onnx_a_stage, require_targets, write_stage
 from trkx.export.validation.report import Row
 from trkx.export.validation.surroundings import lint_rows
 from trkx.export.validation.validate import checks_of_export, files_of
@@ -33,13 +34,14 @@ Progress = Callable[[str, int, int], None]
 """Called with (what is done next, steps done, steps in all)."""
 
 
-def steps_of(spec: PipelineSpec, targets: Sequence[str] = ()) -> int:
+def steps_of(spec: PipelineSpec, targets: Sequence[str] = (), precisions: Sequence[str] = ()) -> int:
     """Return how many steps an export has.
 
     Reading, float64, each stage written, each file checked, weights checked in the runtime's engine, lint, decisions, card.
     """
     tiled = sum(not network.looks_at_all_rows for network in spec.networks.values())
-    return len(spec.stages) * (1 + files_a_stage(targets)) + tiled + 5
+    halves = half_count(precisions, spec, onnx_a_stage(targets))
+    return len(spec.stages) * (1 + files_a_stage(targets)) + tiled + halves + 5
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ def export_models(
     targets: Sequence[str] = (),
     lowering: str | None = None,
     progress: Progress | None = None,
+    precisions: Sequence[str] = (),
 ) -> ExportReport:
     """Write a bundle: each network as ONNX and as TorchScript, the weights, the model card, `bundle.json`.
 
@@ -82,6 +85,7 @@ def export_models(
         targets: keys of `trkx.export.targets.TARGETS` that get files of their own beside those that every bundle has.
         lowering: how the ONNX files sum over edges, a key of `trkx.export.lowerings.table.LOWERINGS`; None for each target's own.
         progress: told what is done.
+        precisions: keys of `trkx.export.precision.table.PRECISIONS`: half-precision forms of the ONNX files, beside them.
 
     Raises:
         CheckpointError: a checkpoint does not fit the spec.
@@ -90,11 +94,12 @@ def export_models(
     """
     require_targets(targets, lowering, source.spec)
     stages = source.spec.stages
-    steps = iter(range(steps_of(source.spec, targets)))
+    require_precisions(precisions)
+    steps = iter(range(steps_of(source.spec, targets, precisions)))
 
     def tell(what: str) -> None:
         if progress is not None:
-            progress(what, next(steps), steps_of(source.spec, targets))
+            progress(what, next(steps), steps_of(source.spec, targets, precisions))
 
     with staged(target, overwrite) as folder:
         tell("reading checkpoints")
@@ -111,10 +116,13 @@ def export_models(
         entries = []
         for stage in stages:
             tell(f"writing {stage}")
-            entries += write_stage(folder, source, stage, networks[stage], expected[stage], targets, lowering)
+            own = write_stage(folder, source, stage, networks[stage], expected[stage], targets, lowering)
+            entries += [*own, *write_half(folder, source.spec, own, precisions)]
         (folder / WEIGHTS).write_bytes(save(_tensors(networks), weights_metadata(source.spec)))
         entries.append(file_entry(folder, WEIGHTS, "all", "safetensors"))
         options: dict[str, Any] = {"targets": list(targets), "lowering": lowering}
+        if precisions:
+            options["precisions"] = list(precisions)
         if source.readings:
             families = {stage: reading.family for stage, reading in source.readings.items()}
             options |= {"families": families, "assumed": list(source.notes)}
@@ -179,7 +187,8 @@ def _check_row(row: Row) -> CheckRow:
     name = row.case if row.group in ("graphs", "lint") else f"{row.group}: {row.case}"
     difference = float("nan") if row.difference is None else row.difference
     passed = row.status == "passed"
-    return CheckRow(row.file, row.stage, name, difference, row.tolerance or 0.0, passed, "" if passed else row.detail, row.engine)
+    problem, counted = ("", row.detail if row.group == "decisions" else "") if passed else (row.detail, "")
+    return CheckRow(row.file, row.stage, name, difference, row.tolerance or 0.0, passed, problem, row.engine, counted)
 
 
 def refuse_blind(expected: Mapping[str, Sequence[Expectation]]) -> None:

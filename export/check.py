@@ -37,7 +37,7 @@ class CheckRow:
 
     difference: largest absolute difference, NaN if there is nothing to compare. tolerance: of that same output. If outputs
     are beyond their tolerance, both are of the one that is farthest beyond. problem: "" if passed. engine: that
-    ran it, "" if none did.
+    ran it, "" if none did. detail: what was counted, for checks that count.
     """
 
     file: str
@@ -48,6 +48,7 @@ class CheckRow:
     passed: bool
     problem: str = ""
     engine: str = ""
+    detail: str = ""
 
     def __str__(self) -> str:
         where = ", ".join(filter(None, (self.file, self.engine, f"graph '{self.graph}'")))

@@ -51,6 +51,11 @@ def files_a_stage(targets: Sequence[str]) -> int:
     return len(ALWAYS) + len({name for name in targets if _has_files(name)})
 
 
+def onnx_a_stage(targets: Sequence[str]) -> int:
+    """Return how many ONNX files each stage gets."""
+    return 1 + len({name for name in targets if _has_files(name) and target_of(name).format == "onnx"})
+
+
 def _has_files(target: str) -> bool:
     return target not in ALWAYS.values() and target_of(target).format != "torchscript"
 

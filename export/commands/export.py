@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from trkx.export.build import ExportReport
 
 
-FOREIGN = "Checkpoints of other code bases"
-
-
 def command(
     source: Annotated[Path | None, typer.Argument(help="Pipeline folder with pipeline.toml and its checkpoints.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Bundle folder to write.")] = Path("bundle"),
@@ -33,47 +30,39 @@ def command(
     lowering: Annotated[
         str | None, typer.Option(help="How ONNX sums over edges: buckets, scatter, prefix64 or doubling.")
     ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option("--precision", help="ONNX files in half precision too (repeatable): fp16, bf16, mixed."),
+    ] = None,
     reference: Annotated[bool, typer.Option("--reference", help="Export the reference pipeline that ships with trkx.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors and warnings.")] = False,
     features: Annotated[
         str | None,
-        typer.Option(help='Columns of x and what each is divided by: "r=1000 phi=pi z=1000".', rich_help_panel=FOREIGN),
+        typer.Option(help='Columns of x and what each is divided by: "r=1000 phi=pi z=1000".'),
     ] = None,
-    embedding_features: Annotated[
-        str | None, typer.Option(help="The same, of the embedding alone.", rich_help_panel=FOREIGN)
-    ] = None,
-    filter_features: Annotated[str | None, typer.Option(help="The same, of the filter alone.", rich_help_panel=FOREIGN)] = None,
-    gnn_features: Annotated[str | None, typer.Option(help="The same, of the GNN alone.", rich_help_panel=FOREIGN)] = None,
-    radius: Annotated[
-        float | None, typer.Option(help="Distance in the embedding that makes an edge.", rich_help_panel=FOREIGN)
-    ] = None,
-    k_max: Annotated[
-        int | None, typer.Option(help="Neighbours that a hit keeps, itself not counted.", rich_help_panel=FOREIGN)
-    ] = None,
-    direction: Annotated[
-        str | None, typer.Option(help="Which end is the source: by_radius or by_index.", rich_help_panel=FOREIGN)
-    ] = None,
-    filter_cut: Annotated[float | None, typer.Option(help="Score that an edge must exceed.", rich_help_panel=FOREIGN)] = None,
-    gnn_cut: Annotated[float | None, typer.Option(help="Score that an edge must exceed.", rich_help_panel=FOREIGN)] = None,
+    embedding_features: Annotated[str | None, typer.Option(help="The same, of the embedding alone.")] = None,
+    filter_features: Annotated[str | None, typer.Option(help="The same, of the filter alone.")] = None,
+    gnn_features: Annotated[str | None, typer.Option(help="The same, of the GNN alone.")] = None,
+    radius: Annotated[float | None, typer.Option(help="Distance in the embedding that makes an edge.")] = None,
+    k_max: Annotated[int | None, typer.Option(help="Neighbours that a hit keeps, itself not counted.")] = None,
+    direction: Annotated[str | None, typer.Option(help="Which end is the source: by_radius or by_index.")] = None,
+    filter_cut: Annotated[float | None, typer.Option(help="Score that an edge must exceed.")] = None,
+    gnn_cut: Annotated[float | None, typer.Option(help="Score that an edge must exceed.")] = None,
     undirected: Annotated[
         bool | None,
-        typer.Option("--undirected/--directed", help="Edges in both directions; default: as trained.", rich_help_panel=FOREIGN),
+        typer.Option("--undirected/--directed", help="Edges in both directions; default: as trained."),
     ] = None,
-    embedding_family: Annotated[
-        str | None, typer.Option(help="What the file is, where it does not say so itself.", rich_help_panel=FOREIGN)
-    ] = None,
-    filter_family: Annotated[str | None, typer.Option(help="The same, of the filter.", rich_help_panel=FOREIGN)] = None,
-    gnn_family: Annotated[str | None, typer.Option(help="The same, of the graph network.", rich_help_panel=FOREIGN)] = None,
-    embedding_hparams: Annotated[
-        Path | None, typer.Option(help="Its hyper-parameters (YAML, JSON, TOML).", rich_help_panel=FOREIGN)
-    ] = None,
-    filter_hparams: Annotated[Path | None, typer.Option(help="The same, of the filter.", rich_help_panel=FOREIGN)] = None,
-    gnn_hparams: Annotated[Path | None, typer.Option(help="The same, of the graph network.", rich_help_panel=FOREIGN)] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the pipeline.", rich_help_panel=FOREIGN)] = None,
+    embedding_family: Annotated[str | None, typer.Option(help="What the file is, where it does not say so itself.")] = None,
+    filter_family: Annotated[str | None, typer.Option(help="The same, of the filter.")] = None,
+    gnn_family: Annotated[str | None, typer.Option(help="The same, of the graph network.")] = None,
+    embedding_hparams: Annotated[Path | None, typer.Option(help="Its hyper-parameters (YAML, JSON, TOML).")] = None,
+    filter_hparams: Annotated[Path | None, typer.Option(help="The same, of the filter.")] = None,
+    gnn_hparams: Annotated[Path | None, typer.Option(help="The same, of the graph network.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the pipeline.")] = None,
     sample: Annotated[
         Path | None,
-        typer.Option(help="Scaled features of training hits (CSV): checked, and their ranges kept.", rich_help_panel=FOREIGN),
+        typer.Option(help="Scaled features of training hits (CSV): checked, and their ranges kept."),
     ] = None,
 ) -> None:
     """Turn checkpoints into one verified bundle.
@@ -85,15 +74,7 @@ def command(
     one to three of --embedding, --filter, --gnn. What they do not say is asked for; `trkx inspect FILE` tells.
     """
     files = {"embedding": embedding, "filter": filter_, "gnn": gnn}
-    alone = source is None and spec is None and any(files.values())
-    choices = {"SOURCE": source is not None, "--spec": spec is not None, "--reference": reference, "checkpoints": alone}
-    given = [choice for choice, chosen in choices.items() if chosen]
-    if not given or (reference and len(given) > 1):
-        found = " and ".join(given) if given else "nothing"
-        raise SpecError(
-            "give a pipeline folder, or checkpoints (--embedding, --filter, --gnn FILE, with --spec FILE if they are ours), or "
-            f"--reference alone; found {found}."
-        )
+    _check_source(source, spec, files, reference)
     require("export", "onnx")
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -130,11 +111,24 @@ def command(
                 console.print(f"{done + 1}/{total} {what}", highlight=False)
 
         checked = hits if hits is not None and event is None else check_event(pipeline.spec, event)
-        report = export_models(pipeline, out, checked, overwrite, target or (), lowering, tell)
-        total = steps_of(pipeline.spec, target or ())
+        report = export_models(pipeline, out, checked, overwrite, target or (), lowering, tell, precision or ())
+        total = steps_of(pipeline.spec, target or (), precision or ())
         bar.update(task, completed=total, total=total)
     if not quiet:
         _print(report, [note for note in pipeline.notes if "contradicted" in note])
+
+
+def _check_source(source: Path | None, spec: Path | None, files: Mapping[str, Path | None], reference: bool) -> None:
+    """Raise SpecError unless it is clear what is to be exported."""
+    alone = source is None and spec is None and any(files.values())
+    choices = {"SOURCE": source is not None, "--spec": spec is not None, "--reference": reference, "checkpoints": alone}
+    given = [choice for choice, chosen in choices.items() if chosen]
+    if not given or (reference and len(given) > 1):
+        found = " and ".join(given) if given else "nothing"
+        raise SpecError(
+            "give a pipeline folder, or checkpoints (--embedding, --filter, --gnn FILE, with --spec FILE if they are ours), or "
+            f"--reference alone; found {found}."
+        )
 
 
 def _there(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,12 +158,16 @@ def _print(report: ExportReport, contradictions: Sequence[str] = ()) -> None:
         if file.entry.format == "safetensors" and file.worst is not None and file.worst.tolerance > 0.0:
             line = f"{file.entry.path}: bitwise those of the checkpoints; the difference is that of the tiled engine."
             console.print(line, highlight=False, soft_wrap=True)
+    half = {file.entry.path for file in report.files if file.entry.precision != "float32"}
+    for row in report.rows:
+        if row.file in half and row.detail:
+            console.print(row.detail, highlight=False, soft_wrap=True)
     for warning in contradictions:
         console.print(warning, style="yellow", highlight=False, soft_wrap=True)
     for missing in report.not_checked:
         console.print(f"not checked: {missing}", style="yellow", highlight=False)
     for file in report.files:
-        if file.entry.note.startswith("not "):
+        if file.entry.note.startswith("not ") or file.entry.precision != "float32":
             console.print(f"{file.entry.path}: {file.entry.note}", highlight=False, soft_wrap=True)
 
 

@@ -25,6 +25,7 @@ class ModelFile:
         cut: on sigmoid(logit), None where there is none (embedding, or unknown).
         together: a row's result depends on all rows of the event (batch norms with its statistics): portions differ by right.
         spec: of the pipeline; weights need it.
+        precision: "float32", or the type inside the model.
     """
 
     path: str
@@ -38,3 +39,4 @@ class ModelFile:
     cut: float | None = None
     together: bool = False
     spec: PipelineSpec | None = None
+    precision: str = "float32"

@@ -12,6 +12,7 @@ from torch import nn
 from trkx.bundle import Bundle
 from trkx.errors import ExportError, TrkxError, unknown_name
 from trkx.export.check import Expectation, oracle_of, seeing
+from trkx.export.precision.checks import half_decisions, half_files, half_rows
 from trkx.export.sample import check_event
 from trkx.export.stage_files import MODELS, target_of_entry
 from trkx.export.validation.bounds import SAMPLES
@@ -83,15 +84,24 @@ def checks_of_export(
         tell: told what is done.
     """
     depth, start = LEVELS["export"], time.perf_counter()
+    given, files = files, [file for file in files if file.precision == "float32"]
     networks = {file.stage: file.network for file in files if file.network is not None}
     rows: list[Row] = []
     oracles = {file.stage: oracle_for(file) for file in files}  # one a stage: it keeps what it was asked
     for file in files:
         tell(f"checking {shown(file.path)}")
         rows += file_rows(file, oracles[file.stage], expected[file.stage], depth)
+    halves, lost = half_files(given, oracles)
+    rows += lost
+    for item in halves:
+        tell(f"checking {shown(item.file.path)}")
+        rows += half_rows(item, expected[item.file.stage])
     tell("decisions")
     exact = exact_event(spec, {stage: oracle_of(network) for stage, network in networks.items()}, event)
     decided, scores = decision_rows(files, exact, oracles, spec, depth.threads, depth.samples)
+    for item in halves:
+        more, plotted = half_decisions(item, exact, spec)
+        decided, scores = decided + more, scores + plotted
     words = facts("export", EXACT, [event], time.perf_counter() - start)
     return Report(f"Checks of the export of {spec.name}", spec.name, [*rows, *decided], scores, facts=words)
 
@@ -168,7 +178,8 @@ def _validated(
         exacts.append(exact_event(spec, oracles, event))
     efficiencies: list[Efficiency] = []
     for stage in spec.stages:
-        own = [file for file in files if file.stage == stage]
+        of_stage = [file for file in files if file.stage == stage]
+        own = [file for file in of_stage if file.precision == "float32"]
         if not own:
             continue
         tell(f"float64 {stage} on {len(zoo)} graphs")
@@ -183,10 +194,18 @@ def _validated(
             if depth.everything:
                 case = exacts[0].cases.get(stage, expected[0].case)
                 rows += placement_rows(file, case) + memory_rows(file, case)
+        halves, lost = half_files(of_stage, {stage: oracle})
+        rows += lost
+        for item in halves:
+            tell(f"checking {shown(item.file.path)}")
+            rows += half_rows(item, expected)
         for exact in exacts:
             tell(f"decisions of the {stage} on {exact.name}")
             decided, plotted = decision_rows(own, exact, {stage: oracle}, spec, depth.threads, depth.samples)
             rows, scores = rows + decided, scores + plotted
+            for item in halves:
+                more, plotted = half_decisions(item, exact, spec)
+                rows, scores = rows + more, scores + plotted
     if depth.everything:
         tracked, efficiencies = track_rows(bundle, networks, exacts, tell)
         rows += tracked
@@ -209,7 +228,7 @@ def files_of(bundle: Bundle, networks: Mapping[str, nn.Module]) -> tuple[list[Mo
             continue
         files.append(ModelFile(entry.path, entry.stage, entry.format, data, len(spec.features), spec.width(entry.stage),
                                target_of_entry(entry), networks.get(entry.stage), spec.cut(entry.stage),
-                               spec.networks[entry.stage].looks_at_all_rows))
+                               spec.networks[entry.stage].looks_at_all_rows, precision=entry.precision))
     return [*files, *_weights(bundle, networks)], rows
 
 

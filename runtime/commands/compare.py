@@ -1,0 +1,152 @@
+"""`trkx compare`: what a precision changes, stage by stage and in the tracks."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trkx.errors import MissingExtraError, TrkxWarning
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from trkx.runtime.compare.report import Comparison
+    from trkx.runtime.compare.sheets import Sheet
+
+
+def command(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder that trkx export wrote.")],
+    events: Annotated[list[Path], typer.Argument(help="Events: folders or files; with truth, efficiencies are compared too.")],
+    precision: Annotated[
+        str, typer.Option(help="A first and others to compare with it: fp32, tf32, bf16, fp16, mixed, filter=bf16+gnn=tf32.")
+    ] = "fp32,bf16,mixed",
+    engine: Annotated[str, typer.Option(help="What runs the networks; only tiled has other precisions than fp32.")] = "tiled",
+    neighbours: Annotated[str, typer.Option(help="grid, kdtree or brute: same pairs, other speed.")] = "grid",
+    labelling: Annotated[str, typer.Option(help="union_find or scipy: same labels.")] = "union_find",
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads; all cores if not given.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many events.")] = None,
+    rounds: Annotated[int, typer.Option(min=0, help="Times that every event is timed in each precision, in turns; 0: not.")] = 2,
+    band: Annotated[float, typer.Option(min=0.0, help="Decisions nearer to the cut, in logit, may go either way.")] = 0.05,
+    radius_band: Annotated[float, typer.Option(min=0.0, help="Pairs nearer to the radius, as a part of it, may too.")] = 0.01,
+    allowed: Annotated[float, typer.Option(min=0.0, max=1.0, help="Part of decisions that may flip outside the band.")] = 1e-4,
+    out: Annotated[Path | None, typer.Option(help="Folder for compare.json, compare.html and pictures.")] = None,
+    pt_min: Annotated[float, typer.Option(help="Particles: transverse momentum above, GeV.")] = 0.9,
+    eta_max: Annotated[float, typer.Option(help="Particles: |eta| below.")] = 3.0,
+    min_hits_particle: Annotated[int, typer.Option(min=1, help="Particles: hits, at least.")] = 4,
+    min_hits_track: Annotated[int, typer.Option(min=1, help="Tracks: hits, at least, for efficiency and fake rate.")] = 4,
+) -> None:
+    """Compare precisions with the first: time, memory, scores, decisions, edges, tracks, efficiency; recommends one a network.
+
+    Every network is compared on the inputs of the first (its own rounding) and in the whole pipeline (what follows).
+    """
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn
+
+    from trkx.bundle import Bundle
+    from trkx.runtime.bench.machine import machine_facts
+    from trkx.runtime.compare.alone import Bands
+    from trkx.runtime.compare.events import compare_events
+    from trkx.runtime.compare.recommend import Rule
+    from trkx.runtime.compare.report import Comparison, emulated_here, named_precisions
+    from trkx.runtime.compare.times import Setting, Times, measure
+    from trkx.runtime.crew import available_cores
+    from trkx.runtime.events import open_events
+    from trkx.runtime.metrics.selection import Selection
+
+    names = named_precisions(precision)
+    bands, rule = Bands(band, radius_band), Rule(outside=allowed)
+    selection = Selection(pt_min=pt_min, eta_max=eta_max, min_hits_particle=min_hits_particle, min_hits_track=min_hits_track)
+    sources = open_events(events)[:limit]
+    opened = Bundle.open(bundle)
+    setting = Setting(str(bundle), engine, neighbours, labelling, threads or available_cores())
+    pipelines = {name: setting.open(text) for name, text in names.items()}  # what can't be run is refused before any event is
+    reference = pipelines.pop(next(iter(names)))
+    screen = Console(stderr=True)
+    with Progress(SpinnerColumn(), TextColumn("{task.description}"), console=screen, transient=True,
+                  disable=not screen.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+
+        def tell(text: str) -> None:
+            bar.update(task, description=text)
+
+        times = measure(setting, names, events, limit, rounds, tell) if rounds else Times()
+        tell(f"comparing event 1 of {len(sources)}")
+        found = compare_events(
+            reference, pipelines, (source.read() for source in sources), bands, selection,
+            lambda done: tell(f"comparing event {min(done + 1, len(sources))} of {len(sources)}"),
+        )
+    comparison = Comparison(
+        opened.spec.name, engine, names, found, times, bands, selection, rule, emulated_here(engine, names),
+        machine_facts(setting.threads),
+    )
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=200)
+    _print(console, comparison)
+    if out is not None:
+        for path in _write(comparison, out):
+            console.print(f"wrote {path}", soft_wrap=True, markup=False)
+
+
+def _print(console: Console, comparison: Comparison) -> None:
+    from trkx.runtime.compare.html import NO_TRUTH
+    from trkx.runtime.compare.sheets import recommendation, sheets
+
+    found = comparison.found
+    several = "" if found.events == 1 else "s"
+    console.print(
+        f"{comparison.title}, {comparison.engine}: {found.events} event{several}, {found.hits:,} hits; compared with "
+        f"{comparison.first}",
+        soft_wrap=True, markup=False,
+    )
+    for sheet in sheets(comparison):
+        console.print()
+        console.print(sheet.title, style="bold", markup=False)
+        console.print(_table(sheet))
+        console.print(sheet.note, style="dim", markup=False)
+    console.print()
+    if not found.with_truth:
+        console.print(NO_TRUTH)
+    for name, why in comparison.failed.items():
+        console.print(f"{name} was given up: {why}", markup=False, soft_wrap=True)
+    console.print("Recommendation", style="bold")
+    for line in recommendation(comparison):
+        console.print(line, markup=False, soft_wrap=True)
+    console.print(comparison.rule.words(comparison.first), style="dim", markup=False)
+
+
+def _table(sheet: Sheet) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for place, name in enumerate(sheet.head):
+        table.add_column(Text(name), justify="right" if place >= sheet.words else "left", overflow="fold")
+    for row in sheet.rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _write(comparison: Comparison, out: Path) -> list[Path]:
+    from trkx.runtime.compare.html import html_page
+    from trkx.runtime.compare.plots import pictures
+    from trkx.runtime.events.output import write_files
+
+    shown: dict[str, tuple[bytes, str]] = {}
+    without = ""
+    try:
+        shown = pictures(comparison)
+    except MissingExtraError as error:
+        without = str(error)
+        warnings.warn(f"no pictures of the comparison: {error}", TrkxWarning, stacklevel=2)
+    files = {
+        out / "compare.json": (json.dumps(comparison.to_dict(), indent=1, allow_nan=False) + "\n").encode(),
+        out / "compare.html": html_page(comparison, shown, without).encode(),
+    } | {out / f"{name}.png": data for name, (data, _) in shown.items()}
+    write_files(files)
+    return list(files)

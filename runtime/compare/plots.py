@@ -1,0 +1,156 @@
+"""A comparison as pictures: times, how far logits are apart, decisions that changed, efficiency."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from trkx.runtime.compare.report import Comparison
+from trkx.runtime.compare.times import TOTAL
+from trkx.runtime.metrics.plots import plot_style
+
+COLOURS = ("#1f4e9e", "#d1662a", "#4c956c", "#7b4fa3", "#b0892f", "#3b8ea5")
+SMALLER = {"axes.labelsize": 10, "axes.titlesize": 10, "xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 8.5}
+DPI = 150
+
+
+def pictures(comparison: Comparison) -> dict[str, tuple[bytes, str]]:
+    """Return name to PNG and caption, of what there are numbers for.
+
+    Raises:
+        MissingExtraError: matplotlib or mplhep is not installed.
+    """
+    settings: Any = {**plot_style(), **SMALLER}
+    changes, first = comparison.found.changes, comparison.first
+    todo: list[tuple[str, tuple[float, float], Callable[[Any, Comparison], None], str]] = []
+    if comparison.times.stages:
+        todo.append(("times", (7.6, 3.6), draw_times, "Mean time of each stage; above the larger bars: how many times as "
+                     f"fast as {first}, where it is 2 % or more apart."))
+    if changes:
+        todo.append(("differences", (9.6, 3.4), draw_differences, f"On the inputs of {first}: which part of hits or edges is "
+                     "farther from it than that. Dotted: half width of the band."))
+        todo.append(("decisions", (9.6, 3.4), draw_decisions, f"Decisions that differ from {first} when a network is given the "
+                     "same (inside and outside the band), and edges gained and lost after its stage in the whole pipeline."))
+    if any(one.truth is not None and one.truth.efficiency is not None for one in changes.values()):
+        todo.append(("efficiency", (7.6, 0.9 + 0.42 * len(changes) + 0.6), draw_efficiency,
+                     f"Change of efficiency and fake rate against {first}, with 95 % intervals."))
+    return {name: (_png(settings, size, draw, comparison), caption) for name, size, draw, caption in todo}
+
+
+def _png(settings: Any, size: tuple[float, float], draw: Callable[[Any, Comparison], None], of: Comparison) -> bytes:
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(settings):
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        draw(figure, of)
+        data = io.BytesIO()
+        figure.savefig(data, format="png", dpi=DPI)
+    return data.getvalue()
+
+
+def _colour(comparison: Comparison, name: str) -> str:
+    return COLOURS[list(comparison.names).index(name) % len(COLOURS)]
+
+
+def draw_times(figure: Any, comparison: Comparison) -> None:
+    """Draw a group of bars for each stage, one bar a precision."""
+    times = comparison.times.stages
+    axes = figure.subplots()
+    reference = times.get(comparison.first, {})
+    stages = list(next(iter(times.values())))
+    width = 0.8 / len(times)
+    for number, (name, own) in enumerate(times.items()):
+        place = np.arange(len(stages)) + (number - (len(times) - 1) / 2) * width
+        mean = [1e3 * own[stage].mean for stage in stages]
+        axes.bar(place, mean, width, color=_colour(comparison, name), label=name)
+        for at, height, stage in zip(place, mean, stages, strict=True):
+            ratio = reference[stage].mean / own[stage].mean if stage in reference and own[stage].mean > 0.0 else 1.0
+            if abs(ratio - 1.0) >= 0.02 and height > 0.05 * mean[-1]:
+                axes.text(at, height, f" {ratio:.2f}", ha="center", va="bottom", fontsize=7, rotation=90 if len(times) > 3 else 0)
+    axes.set_xticks(np.arange(len(stages)), ["all" if stage == TOTAL else stage for stage in stages])
+    axes.tick_params(axis="x", which="both", length=0)
+    axes.set_ylabel("time [ms]")
+    axes.margins(y=0.12)
+    axes.legend(frameon=False, loc="upper left")
+
+
+def draw_differences(figure: Any, comparison: Comparison) -> None:
+    """Draw, for each network, which part of the differences exceeds a size."""
+    changes = comparison.found.changes
+    stages = list(next(iter(changes.values())).alone)
+    for axes, stage in zip(figure.subplots(1, len(stages), squeeze=False)[0], stages, strict=True):
+        shown = False
+        for name, change in changes.items():
+            sizes, parts = change.alone[stage].scores.exceeding()
+            seen = (sizes > 0.0) & (parts > 0.0)
+            if seen.any():
+                axes.plot(sizes[seen], parts[seen], color=_colour(comparison, name), lw=1.5, label=name)
+                shown = True
+        axes.set_title(stage)
+        if not shown:
+            axes.text(0.5, 0.5, "no differences", ha="center", va="center", transform=axes.transAxes, color="0.4")
+            axes.set_axis_off()
+            continue
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_ylim(top=1.5)
+        if stage == "embedding":
+            axes.set_xlabel("distance moved")
+        else:
+            axes.set_xlabel("difference of logits")
+            axes.axvline(comparison.bands.logit, color="0.5", ls=":", lw=1.0)
+        axes.set_ylabel("part that is larger")
+        axes.legend(frameon=False, loc="lower left")
+
+
+def draw_decisions(figure: Any, comparison: Comparison) -> None:
+    """Draw, for each network, flips inside and outside the band, and edges that changed in the whole pipeline."""
+    changes = comparison.found.changes
+    stages = list(next(iter(changes.values())).alone)
+    kinds = (("inside the band", "#e9c46a"), ("outside the band", "#c1121f"), ("whole pipeline", "#7d8597"))
+    rows = figure.subplots(1, len(stages), squeeze=False)[0]
+    for axes, stage in zip(rows, stages, strict=True):
+        columns = []
+        for change in changes.values():
+            edges, own = change.edges["graph" if stage == "embedding" else stage], change.alone[stage].decisions
+            columns.append((own.inside, own.outside, edges.gained + edges.lost))
+        for number, (kind, colour) in enumerate(kinds):
+            place = np.arange(len(columns)) + (number - 1) * 0.27
+            counts = [column[number] for column in columns]
+            axes.bar(place, counts, 0.27, color=colour, label=kind)
+            for at, count in zip(place, counts, strict=True):
+                axes.text(at, count, f"{count:,}", ha="center", va="bottom", fontsize=6.5, rotation=90 if count > 999 else 0)
+        axes.set_yscale("symlog", linthresh=1.0)
+        top = max(max(column) for column in columns)
+        axes.set_ylim(0.0, max(30.0 * top, 3.0))
+        axes.set_xticks(np.arange(len(columns)), list(changes))
+        axes.tick_params(axis="x", which="both", length=0)
+        axes.set_title(stage)
+        axes.set_ylabel("pairs" if stage == "embedding" else "edges")
+    handles, labels = rows[0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=len(kinds))
+
+
+def draw_efficiency(figure: Any, comparison: Comparison) -> None:
+    """Draw the change of efficiency and of fake rate, a point with its interval for each precision."""
+    truths = {name: one.truth for name, one in comparison.found.changes.items() if one.truth is not None}
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, label, of in ((left, "change of efficiency [%]", "efficiency"), (right, "change of fake rate [%]", "fake_rate")):
+        for number, (name, truth) in enumerate(truths.items()):
+            change = getattr(truth, of)
+            if change is not None:
+                low, high = 100 * (change.value - change.low), 100 * (change.high - change.value)
+                axes.errorbar(100 * change.value, number, xerr=[[max(low, 0.0)], [max(high, 0.0)]], fmt="o", capsize=3,
+                              color=_colour(comparison, name))
+        axes.axvline(0.0, color="0.5", ls=":", lw=1.0)
+        axes.set_xlabel(label)
+        axes.tick_params(axis="y", which="both", length=0)
+    left.axvline(-100 * comparison.rule.loss, color="#c1121f", ls="--", lw=1.0)
+    left.set_yticks(np.arange(len(truths)), list(truths))
+    left.set_ylim(len(truths) - 0.5, -0.5)

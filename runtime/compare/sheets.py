@@ -1,0 +1,170 @@
+"""A comparison as tables of text: the same for a terminal and for a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trkx.runtime.compare.changes import Changes, StageChange
+from trkx.runtime.compare.physics import Change
+from trkx.runtime.compare.report import Comparison
+from trkx.runtime.compare.scores import QUANTILES
+from trkx.runtime.compare.times import TOTAL, StageTime
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table. title, note: a line above and below it. head: names of columns. rows: cells; the first `words` are words."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+    words: int = 1
+
+
+def sheets(comparison: Comparison) -> list[Sheet]:
+    """Return the tables of a comparison, in the order in which they are read; those without rows are left out."""
+    found = [_times(comparison), _alone(comparison), _whole(comparison), _tracks(comparison)]
+    if comparison.found.with_truth:
+        found.append(_truth(comparison))
+    return [sheet for sheet in found if sheet.rows]
+
+
+def recommendation(comparison: Comparison) -> list[str]:
+    """Return what to do, as lines: one a network, with why; then what to say to `trkx run`."""
+    lines = [f"{one.stage}: {one.precision}" + "".join(f"\n    {why}" for why in one.why) for one in comparison.advice]
+    if not lines:
+        return ["No precision could be compared."]
+    told = comparison.advised
+    again = "" if told in comparison.names.values() else (
+        f"\n(As a whole this was not compared: trkx compare … --precision {comparison.first},{told.replace(',', '+')})"
+    )
+    return [*lines, f"trkx run … --precision {told}{again}"]
+
+
+def _times(comparison: Comparison) -> Sheet:
+    times = comparison.times.stages
+    first = times.get(comparison.first, {})
+    rows = [(_stage(stage), *(cell for name in times for cell in _time(times[name][stage], first[stage]))) for stage in first]
+    head = ["stage"]
+    for name in times:
+        head += [f"{name}: time (ms)", "MB"]
+    note = ("Mean ± std over events, the shortest round of each; in brackets: times as fast. MB: largest size, on the largest "
+            "event, of a process that does nothing else.")
+    if comparison.emulated:
+        note += f" {', '.join(comparison.emulated)}: computed in float32 on this machine, so that the time says nothing."
+    return Sheet("Time and peak memory", tuple(head), tuple(rows), note)
+
+
+def _time(time: StageTime, first: StageTime) -> tuple[str, str]:
+    spread = f" ± {1e3 * time.deviation:,.1f}" if len(time.seconds) > 1 else ""
+    faster = "" if time is first or time.mean <= 0.0 else f" ({first.mean / time.mean:.2f})"
+    return f"{1e3 * time.mean:,.1f}{spread}{faster}", f"{time.peak_bytes / 1e6:,.0f}"
+
+
+def _alone(comparison: Comparison) -> Sheet:
+    rows = [
+        (stage, name, *_stage_cells(changes.alone[stage]))
+        for stage in _networks(comparison)
+        for name, changes in comparison.found.changes.items()
+    ]
+    bands = comparison.bands
+    note = (
+        f"Differences: distances of hits in the embedding, of logits. Decisions: pairs within the radius, edges above the cut. "
+        f"Inside the band: in {comparison.first} within {bands.logit:g} in logit of the cut, or within "
+        f"{100 * bands.radius:g} % of the radius. Farthest: from cut or radius."
+    )
+    return Sheet(f"Each network on the inputs of {comparison.first}: its own rounding", _STAGE_HEAD, tuple(rows), note, words=2)
+
+
+_STAGE_HEAD = ("network", "precision", "largest difference", *(f"{100 * part:g} %" for part in QUANTILES), "decisions", "gained",
+               "lost", "inside the band", "outside", "of all", "farthest")
+
+
+def _stage_cells(change: StageChange) -> tuple[str, ...]:
+    scores, decisions = change.scores, change.decisions
+    return (
+        _small(scores.largest), *(_small(scores.quantile(part)) for part in QUANTILES), f"{decisions.decided:,}",
+        f"{decisions.gained:,}", f"{decisions.lost:,}", f"{decisions.inside:,}", f"{decisions.outside:,}",
+        _part(decisions.outside_part), _small(decisions.farthest),
+    )
+
+
+def _whole(comparison: Comparison) -> Sheet:
+    rows = []
+    for name, changes in comparison.found.changes.items():
+        for stage, edges in changes.edges.items():
+            changed = edges.gained + edges.lost
+            counts = (edges.edges, edges.gained, edges.lost, changed - edges.follow, edges.follow)
+            part = _part(changed / edges.edges if edges.edges else 0.0)
+            rows.append((name, stage, *(f"{count:,}" for count in counts), part))
+    head = ("precision", "after", f"edges in {comparison.first}", "gained", "lost", "by own rounding", "that follow",
+            "changed in all")
+    note = ("After graph: neighbour pairs. By own rounding: the stage decides so on the same inputs as well. That follow: it "
+            "does not, but what it is given has changed.")
+    return Sheet("The whole pipeline: edges gained and lost after each stage", head, tuple(rows), note, words=2)
+
+
+def _tracks(comparison: Comparison) -> Sheet:
+    rows = [(name, *_track_cells(changes)) for name, changes in comparison.found.changes.items()]
+    head = ("precision", f"tracks in {comparison.first}", "tracks", "lost", "new", "hits in other components", "of all hits",
+            "GNN logits, whole: largest", *(f"{100 * part:g} %" for part in QUANTILES))
+    note = ("Lost, new: tracks that are not the same set of hits in both. GNN logits: on the edges that it reads in both, whose "
+            "neighbourhood may have changed.")
+    return Sheet("The whole pipeline: tracks", head, tuple(rows), note)
+
+
+def _track_cells(changes: Changes) -> tuple[str, ...]:
+    tracks, scores = changes.tracks, changes.gnn.scores
+    return (
+        f"{tracks.tracks:,}", f"{tracks.tracks_other:,}", f"{tracks.lost:,}", f"{tracks.new:,}", f"{tracks.moved:,}",
+        _part(tracks.moved / tracks.hits if tracks.hits else 0.0), _small(scores.largest),
+        *(_small(scores.quantile(part)) for part in QUANTILES),
+    )
+
+
+def _truth(comparison: Comparison) -> Sheet:
+    rows = []
+    for name, changes in comparison.found.changes.items():
+        if (truth := changes.truth) is None:
+            continue
+        of = f"{truth.particles:,}"
+        rows.append((
+            name, of, _percent(truth.found, truth.particles), _percent(truth.found_other, truth.particles), f"{truth.gained:,}",
+            f"{truth.lost:,}", _change(truth.efficiency), _percent(truth.fakes, truth.tracks),
+            _percent(truth.fakes_other, truth.tracks_other), _change(truth.fake_rate),
+        ))
+    head = ("precision", "particles", f"efficiency in {comparison.first}", "efficiency", "gained", "lost", "change (95 %)",
+            f"fake rate in {comparison.first}", "fake rate", "change (95 %)")
+    with_truth, events = comparison.found.with_truth, comparison.found.events
+    note = f"{comparison.selection.describe()}. Double majority; the same particles, twice (Tango's score interval)."
+    if with_truth < events:
+        note += f" {with_truth} of {events} events have truth."
+    return Sheet("Efficiency and fake rate", head, tuple(rows), note)
+
+
+def _networks(comparison: Comparison) -> Sequence[str]:
+    return list(next(iter(comparison.found.changes.values())).alone) if comparison.found.changes else []
+
+
+def _stage(name: str) -> str:
+    return "all stages" if name == TOTAL else name
+
+
+def _small(value: float) -> str:
+    return "0" if value == 0.0 else f"{value:.2g}"
+
+
+def _part(value: float) -> str:
+    return "0" if value == 0.0 else f"{100 * value:.2g} %"
+
+
+def _percent(count: int, of: int) -> str:
+    return f"{100 * count / of:.2f} %" if of else "-"
+
+
+def _change(change: Change | None) -> str:
+    if change is None:
+        return "-"
+    return f"{100 * change.value:+.3f} % ({100 * change.low:+.3f} to {100 * change.high:+.3f})"

@@ -1,0 +1,121 @@
+"""`export-models --precision`: the files, what the manifest says of them, that they are linted and validated, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from support.tiny import TinyExport
+
+from trkx.bundle import STAGES, Bundle
+from trkx.errors import ExportError
+from trkx.export import build
+from trkx.export.build import ExportReport, export_models, steps_of
+from trkx.export.lint.run import lint
+from trkx.export.precision import files as half_files
+from trkx.export.precision.convert import Converted, in_half
+from trkx.export.precision.table import HalfType, file_precision
+from trkx.export.validation import validate
+from trkx.export.zoo import cases
+
+SOME = ("event", "star", "one edge", "zero edges")
+WORDS = ("mixed", "bf16")
+Exported = tuple[Path, ExportReport, list[tuple[str, int, int]]]
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_export: TinyExport, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    folder, steps = tmp_path_factory.mktemp("precision") / "bundle", list[tuple[str, int, int]]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "cases", lambda *args: [case for case in cases(*args) if case.name in SOME])
+        report = export_models(tiny_export.source, folder, tiny_export.event, targets=("acts-onnx",), precisions=WORDS,
+                               progress=lambda *step: steps.append(step))
+    return folder, report, steps
+
+
+def test_each_stage_has_its_files(exported: Exported) -> None:
+    folder, _, steps = exported
+    bundle = Bundle.open(folder)
+    bundle.verify()
+    assert bundle.strangers() == []
+    half = {entry.path: entry.precision for entry in bundle.manifest.files if entry.precision != "float32"}
+    types = {"fp16": "float16", "bf16": "bfloat16"}
+    wanted = {f"{stage}.{short}.onnx": name for stage in ("filter", "gnn") for short, name in types.items()}
+    assert half == wanted | {f"acts-onnx/{path}": name for path, name in wanted.items()}
+    for stage in STAGES:
+        for word in WORDS:
+            data = bundle.read(stage, "onnx", file_precision(word, stage))
+            held = {item.key: item.value for item in onnx.load_model_from_string(data).metadata_props}
+            assert held.get("pkg.trkx.precision", "float32") == file_precision(word, stage)
+    assert "products in half precision" in bundle.entry("gnn", "onnx", "float16", "acts-onnx").note
+    assert bundle.entry("gnn", "onnx").path == "gnn.onnx"  # who asks for nothing gets float32
+    assert bundle.manifest.provenance["options"]["precisions"] == list(WORDS)
+    assert [done for _, done, _ in steps] == list(range(steps_of(bundle.spec, ("acts-onnx",), WORDS)))
+
+
+def test_they_are_linted_compared_and_counted(exported: Exported) -> None:
+    folder, report, _ = exported
+    linted = {Path(one.file).relative_to(folder).as_posix(): one for one in lint(folder)}
+    for path in ("filter.fp16.onnx", "gnn.bf16.onnx", "acts-onnx/gnn.fp16.onnx"):
+        assert linted[path].count("error") == 0
+        rows = [row for row in report.rows if row.file == path]
+        assert {"float32 where it must be", "casts alone were added", "one edge"} <= {row.graph for row in rows}
+        decided = [row for row in rows if row.graph.startswith("decisions")]
+        assert decided or any(path in line and "flips inside the band" in line for line in report.not_checked)
+        assert all(f"{path}: " in row.detail and " 0 outside" in row.detail for row in decided)
+    fp16 = {row.graph for row in report.rows if row.file == "gnn.fp16.onnx" and row.engine.startswith("ONNX Runtime CPU")}
+    assert {"event", "star", "zero edges"} <= fp16
+    bf16 = {row.engine for row in report.rows if row.file == "gnn.bf16.onnx"}
+    assert "emulated bfloat16" in bf16
+    assert any("gnn.bf16.onnx: ONNX Runtime CPU" in line for line in report.not_checked)
+
+
+def test_validation_looks_at_them_too(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validate, "cases", lambda *args: [case for case in cases(*args) if case.name in SOME])
+    report = validate.validate_bundle(exported[0], level="export")
+    assert [row for row in report.rows if row.status == "failed"] == []
+    for path in ("filter.fp16.onnx", "acts-onnx/gnn.bf16.onnx"):
+        groups = {(row.group, row.case) for row in report.rows if row.file == path}
+        assert {("graphs", "float32 where it must be"), ("graphs", "casts alone were added"), ("graphs", "star")} <= groups
+        assert any(group == "decisions" for group, _ in groups)
+    scored = {score.file for score in report.scores}
+    assert {"gnn.onnx", "gnn.fp16.onnx", "gnn.bf16.onnx"} <= scored
+
+
+def test_the_half_file_is_half_and_near(exported: Exported) -> None:
+    bundle = Bundle.open(exported[0])
+    rng = np.random.default_rng(3)
+    feeds = {"x": np.abs(rng.normal(0, 1, (50, 3))).astype(np.float32), "edge_index": rng.integers(0, 50, (2, 400))}
+    files = [bundle.read("gnn", "onnx", precision) for precision in ("float32", "float16")]
+    sessions = [onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]) for data in files]
+    outputs = [session.run(None, feeds)[0] for session in sessions]
+    difference = np.abs(outputs[0] - outputs[1]).max()
+    assert 0.0 < difference < 0.02 * np.abs(outputs[0]).max()
+    assert outputs[1].dtype == np.float32
+
+
+def test_a_wrong_conversion_leaves_nothing(tiny_export: TinyExport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def logits_too(model: onnx.ModelProto, half: HalfType) -> Converted:
+        result = in_half(model, half)
+        last = next(node for node in result.model.graph.node if "output" in node.output)
+        last.output[0] = "logits"
+        result.model.graph.node.extend([
+            onnx.helper.make_node("Cast", ["logits"], ["logits_half"], to=half.onnx),
+            onnx.helper.make_node("Cast", ["logits_half"], ["output"], to=onnx.TensorProto.FLOAT),
+        ])
+        return result
+
+    monkeypatch.setattr(half_files, "in_half", logits_too)
+    monkeypatch.setattr(build, "cases", lambda *args: [case for case in cases(*args) if case.name in SOME])
+    with pytest.raises(ExportError, match=r"\.fp16\.onnx.*makes the output from float16"):
+        export_models(tiny_export.source, tmp_path / "bundle", tiny_export.event, precisions=("fp16",))
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_an_unknown_precision_is_refused_before_anything_is_written(tiny_export: TinyExport, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"unknown precision 'half'.*fp16"):
+        export_models(tiny_export.source, tmp_path / "bundle", tiny_export.event, precisions=("half",))
+    assert not (tmp_path / "bundle").exists()
