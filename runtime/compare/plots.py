@@ -14,6 +14,8 @@ from trkx.runtime.metrics.plots import plot_style
 
 COLOURS = ("#1f4e9e", "#d1662a", "#4c956c", "#7b4fa3", "#b0892f", "#3b8ea5")
 SMALLER = {"axes.labelsize": 10, "axes.titlesize": 10, "xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 8.5}
+DASHES: tuple[Any, ...] = ("-", "-", (0, (5, 4)), (0, (5, 4)), (0, (1.5, 2)), (0, (1.5, 2)))
+"""Of curves that may lie on one another: tf32 and fp16, bf16 and mixed."""
 DPI = 150
 
 
@@ -90,7 +92,8 @@ def draw_differences(figure: Any, comparison: Comparison) -> None:
             sizes, parts = change.alone[stage].scores.exceeding()
             seen = (sizes > 0.0) & (parts > 0.0)
             if seen.any():
-                axes.plot(sizes[seen], parts[seen], color=_colour(comparison, name), lw=1.5, label=name)
+                dashes = DASHES[list(changes).index(name) % len(DASHES)]
+                axes.plot(sizes[seen], parts[seen], color=_colour(comparison, name), lw=1.5, ls=dashes, label=name)
                 shown = True
         axes.set_title(stage)
         if not shown:
