@@ -44,7 +44,9 @@ def html_page(comparison: Comparison, pictures: Mapping[str, tuple[bytes, str]],
     """
     found = comparison.found
     title = f"{comparison.title}: {', '.join(comparison.names)}"
-    subject = f"{found.events} event{'' if found.events == 1 else 's'}, {found.hits:,} hits, engine {comparison.engine}; compared with {comparison.first}"
+    several = "" if found.events == 1 else "s"
+    subject = (f"{found.events} event{several}, {found.hits:,} hits, engine {comparison.engine}; compared with "
+               f"{comparison.first}")
     advice = "".join(f"<p>{_text(line)}</p>" for line in recommendation(comparison))
     given_up = "".join(f"<p>{_text(name)} was given up: {_text(why)}</p>" for name, why in comparison.failed.items())
     figures = "".join(
