@@ -240,7 +240,8 @@ def _finite(logits: Float, stage: str) -> Float:
     bad = int(np.count_nonzero(~np.isfinite(logits)))
     if bad:
         raise BundleError(
-            f"stage {stage}: {bad} of {len(logits)} logits are NaN or infinite: the model file is not sound, or the features "
-            "are far from what it was trained on. Look at the features of the event, then export the bundle again."
+            f"stage {stage}: {bad} of {len(logits)} logits are NaN or infinite: the model file is not sound, or the features are "
+            "far from what it was trained on, or the precision does not reach as far as they do (fp16 ends at 65504). Look at "
+            "the features of the event, run it in fp32, or export the bundle again."
         )
     return logits

@@ -12,7 +12,7 @@ from trkx.export.lint.walking import reads
 from trkx.export.onnx_graph import HALF, Graph
 from trkx.export.precision.plan import Plan, plan_of
 from trkx.export.precision.table import HalfType, tensor_of
-from trkx.export.repair.editing import names_of, prune, replace_nodes
+from trkx.export.repair.editing import names_of, new_name, prune, replace_nodes
 
 
 @dataclass(frozen=True)
@@ -97,15 +97,7 @@ class _Conversion:
         return self.halves[name]
 
     def _cast(self, source: str, output: str, to: int) -> None:
-        self.nodes.append(helper.make_node("Cast", [source], [output], name=self._name(f"{output}_Cast", ""), to=to))
+        self.nodes.append(helper.make_node("Cast", [source], [output], name=new_name(self.taken, f"{output}_Cast"), to=to))
 
-    def _name(self, stem: str, suffix: str | None = None) -> str:
-        wanted = stem if suffix == "" else f"{stem}_{self.type.short}"
-        name, count = wanted, 0
-        while name in self.taken:
-            count += 1
-            name = f"{wanted}_{count}"
-        self.taken.add(name)
-        return name
-
-
+    def _name(self, stem: str) -> str:
+        return new_name(self.taken, f"{stem}_{self.type.short}")

@@ -10,7 +10,7 @@ from trkx.export.lint.doors import dtype_of, names_to_export, stage_of
 from trkx.export.lint.walking import FLOATS, INTEGERS, listed
 from trkx.export.onnx_graph import Graph
 from trkx.export.repair.change import Change, Outcome, Refusal, Request, doors_in
-from trkx.export.repair.editing import names_of, rename
+from trkx.export.repair.editing import names_of, new_name, rename
 
 _RULE = "TRKX016"
 ORDER = ["x", "edge_index", "edge_attr"]
@@ -70,11 +70,7 @@ def _ambiguous(model: onnx.ModelProto, request: Request, called: Mapping[str, st
 def _out_of_the_way(model: onnx.ModelProto, wanted: set[str]) -> dict[str, str]:
     """Return new names for inner values that have a name that a door is to get."""
     taken = names_of(model)
-    moved = {}
-    for name in sorted(wanted & taken):
-        moved[name] = next(f"{name}_{number}" for number in range(len(taken) + 1) if f"{name}_{number}" not in taken)
-        taken.add(moved[name])
-    return moved
+    return {name: new_name(taken, name) for name in sorted(wanted & taken)}
 
 
 def _reorder(model: onnx.ModelProto, values: list[onnx.ValueInfoProto]) -> None:

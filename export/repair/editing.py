@@ -26,12 +26,7 @@ class Editor:
 
     def name(self, stem: str) -> str:
         """Return a name that nothing in the model has."""
-        name, count = stem, 0
-        while name in self._taken:
-            count += 1
-            name = f"{stem}_{count}"
-        self._taken.add(name)
-        return name
+        return new_name(self._taken, stem)
 
     def constant(self, value: NDArray[Any], stem: str) -> str:
         """Add an initialiser; return its name."""
@@ -78,6 +73,16 @@ def replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> No
         copies.append(copy)
     del graph.node[:]
     graph.node.extend(copies)
+
+
+def new_name(taken: set[str], stem: str) -> str:
+    """Return `stem`, or with a number behind it, so that it is none of `taken`; it is one of them from now on."""
+    name, count = stem, 0
+    while name in taken:
+        count += 1
+        name = f"{stem}_{count}"
+    taken.add(name)
+    return name
 
 
 def names_of(model: onnx.ModelProto) -> set[str]:

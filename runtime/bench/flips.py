@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trkx.runtime.labelling import same_components
 from trkx.spec import PipelineSpec
 
 Int = NDArray[np.int64]
@@ -76,7 +77,7 @@ def compared(spec: PipelineSpec, ours: Arrays, theirs: Arrays) -> Flips:
         theirs: label, tracks, "filter", "gnn", and "near", "near_weight": edges near the filter's cut with logit - logit(cut);
             "gnn_weight": the same of the GNN for each edge of "filter", float [E]; "points": the embedding, [N, D].
     """
-    hits = differing_hits(ours["label"], theirs["label"])
+    hits = int(np.count_nonzero(~same_components(ours["label"], theirs["label"])))
     size = len(ours["label"])
     flips = outside = 0
     flipped = np.empty(0, np.int64)
@@ -111,13 +112,3 @@ def keys(edges: Int, hits: int) -> Int:
 def _edges(keys: Int, hits: int) -> Int:
     """Return the edges [2, E], lower hit first, of which `keys` are the numbers."""
     return np.stack([keys // hits, keys % hits]) if hits else np.empty((2, 0), np.int64)
-
-
-def differing_hits(a: Int, b: Int) -> int:
-    """Return how many hits are in a component of `a` that is not, as a set, one of `b`; int64 [N] labels of the same hits."""
-    first, second = np.unique(a, return_inverse=True)[1], np.unique(b, return_inverse=True)[1]
-    width = int(second.max(initial=-1)) + 1
-    _, place, together = np.unique(first * width + second, return_inverse=True, return_counts=True)
-    size_a, size_b = np.bincount(first), np.bincount(second)
-    same = (size_a[first] == together[place]) & (size_b[second] == together[place])
-    return int(np.count_nonzero(~same))

@@ -76,7 +76,8 @@ def command(
         raise SpecError(f"--skip {skip} leaves none of the {len(every)} event(s); give a smaller number.")
     sources = every[skip:][:limit]
     opened = Bundle.open(bundle)
-    made = {"bundle": opened.spec.name, "engine": engine, "precision": precision, "trkx": __version__}
+    weights = opened.entry("all", "safetensors").sha256
+    made = {"bundle": opened.spec.name, "weights": weights, "engine": engine, "precision": precision, "trkx": __version__}
     require_same_run(out, made)
     output, picture, at = Output(out, format, made), None, 0
     found_text = TextColumn("{task.fields[tracks]} tracks")

@@ -137,16 +137,6 @@ class Changes:
         return plain if self.truth is None else plain | {"truth": self.truth.to_dict()}
 
 
-def same_components(a: Int, b: Int) -> NDArray[np.bool_]:
-    """Return which hits are in a component that is, as a set of hits, the same in both labels, int64 [N] each; bool [N]."""
-    first, second = np.unique(a, return_inverse=True)[1], np.unique(b, return_inverse=True)[1]
-    width = int(second.max(initial=-1)) + 1
-    _, place, together = np.unique(first * width + second, return_inverse=True, return_counts=True)
-    shared = together[place]
-    same: NDArray[np.bool_] = (np.bincount(first)[first] == shared) & (np.bincount(second)[second] == shared)
-    return same
-
-
 S = TypeVar("S", bound="EdgeChanges | TrackChanges")
 
 

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from trkx.errors import TrkxError
 from trkx.runtime.bench.flips import keys
 from trkx.runtime.compare.alone import Bands, embedding_change, filter_changes, gnn_logits
-from trkx.runtime.compare.changes import Changes, EdgeChanges, StageChange, TrackChanges, same_components
+from trkx.runtime.compare.changes import Changes, EdgeChanges, StageChange, TrackChanges
 from trkx.runtime.compare.physics import has_truth, truth_changes
 from trkx.runtime.compare.scores import Decisions, Differences
 from trkx.runtime.events.event import Event
 from trkx.runtime.features import node_features
+from trkx.runtime.labelling import same_components
 from trkx.runtime.metrics.selection import Selection
 from trkx.runtime.pipeline import Pipeline
 from trkx.runtime.tracks import Tracks

@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
-from trkx.errors import InputError, SpecError
 from trkx.runtime.cuda.launch import require_device
 from trkx.runtime.cuda.near import Near, near_blocks, screen
 from trkx.runtime.cuda.order import LANES
 from trkx.runtime.cuda.pair_kernels import pair_kernel, reach_kernel, sort_kernel
 from trkx.runtime.neighbours.exact import too_many_pairs
-from trkx.runtime.neighbours.table import MAX_DIM, MAX_PAIRS, MAX_SIZE
+from trkx.runtime.neighbours.sense import not_finite, require_sense, require_size
+from trkx.runtime.neighbours.table import MAX_PAIRS
 
 WHO = "neighbour search"
 ROW_TILE = 64  # neighbours of a hit that are ranked at once
@@ -75,26 +75,14 @@ def radius_graph_cuda(
 
 def checked_points(points: torch.Tensor, radius: float, k_max: int | None) -> torch.Tensor:
     """Return the points, float32; raises as `radius_graph_cuda` where they or the settings make no sense."""
-    if not (radius > 0.0 and math.isfinite(radius)):
-        raise SpecError(f"{WHO}: radius must be a finite number above 0, found {radius}.")
-    if k_max is not None and k_max < 1:
-        raise SpecError(f"{WHO}: k_max must be at least 1, found {k_max}.")
-    if points.ndim != 2 or not 1 <= points.shape[1] <= MAX_DIM:
-        raise InputError(f"{WHO}: points must be [N, D] with D from 1 to {MAX_DIM}, found {list(points.shape)}.")
+    require_sense(points.shape, radius, k_max, WHO)
     require_device(points, WHO)
     points = points.detach().to(torch.float32)
     size = float(points.abs().amax()) if points.numel() else 0.0  # NaN if any is
     if not math.isfinite(size):
         bad = ~points.isfinite().all(1)
-        raise InputError(
-            f"{WHO}: {int(bad.sum())} of {len(points)} points are NaN or infinite, the first is point "
-            f"{int(bad.to(torch.uint8).argmax())}; look at the features of that hit and at the embedding's weights."
-        )
-    if max(size, radius) > MAX_SIZE:
-        raise InputError(
-            f"{WHO}: coordinates and radius must be at most {MAX_SIZE:g}, beyond which squared distances overflow float32; found "
-            f"{max(size, radius):g}; look at the embedding's weights, or scale embedding and radius down."
-        )
+        raise not_finite(int(bad.sum()), len(points), int(bad.to(torch.uint8).argmax()), WHO)
+    require_size(size, radius, WHO)
     return points
 
 

@@ -32,29 +32,32 @@ class Row:
     truncated: int
 
 
-RUN = "run.json"
-"""What made the tracks of a folder: bundle, engine, precision, version."""
+RUN, STAGES = "run.json", "stages.json"
+"""What made the tracks of a folder (bundle, weights, engine, precision, version), and what each stage cost."""
 
 
 def require_same_run(folder: Path, made: Mapping[str, str]) -> None:
-    """Raise SpecError if a folder has tracks of another bundle, engine or precision: nobody could tell them apart afterwards."""
+    """Raise SpecError if a folder has tracks of other weights, another engine or precision, or of who knows what.
+
+    Nobody could tell them apart afterwards.
+    """
     path = folder / RUN
-    if not path.is_file():
+    if not path.is_file() and not (folder / STAGES).is_file():
         return
     try:
         before = dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         before = {}
-    other = [f"{name} {before.get(name, '?')}" for name in ("bundle", "engine", "precision") if before.get(name) != made[name]]
+    other = [f"{name} {before.get(name, '?')}" for name in made if name != "trkx" and before.get(name) != made[name]]
     if other:
         raise SpecError(f"{folder} has tracks of a run with {', '.join(other)}: give another --out, or remove the folder.")
 
 
 class Output:
-    """The files of one run in a folder: tracks of each event as they come; stages.json, run.json and submission.csv at the end.
+    """The files of one run in a folder: tracks of each event as they come, run.json before them; the others at the end.
 
-    made: what run.json says, if anything. folder: made with the first event. format: "parquet" or "acts" (one file an event),
-    "trackml" (one submission.csv, whose rows go to a temporary file beside it meanwhile).
+    made: what run.json says, if anything; stages.json has the costs. folder: made with the first event. format: "parquet" or
+    "acts" (one file an event), "trackml" (one submission.csv, whose rows go to a temporary file beside it meanwhile).
     """
 
     def __init__(self, folder: Path, format: Format, made: Mapping[str, str] | None = None) -> None:
@@ -67,6 +70,8 @@ class Output:
     def add(self, found: Found) -> None:
         """Write the tracks of one event; events come in the order in which the files shall list them."""
         tracks = found.tracks
+        if not self.rows and self._made:  # before any track: a run that is killed leaves none without it
+            self._write({RUN: dict(self._made)})
         if self.format == "parquet":
             write_tracks_parquet(self.folder, tracks)
         elif self.format == "acts":
@@ -81,10 +86,12 @@ class Output:
             if self.rows:
                 self._submission.put_in_place()  # first: it is what the run was for
                 stages = {str(row.event_id): [dataclasses.asdict(stage) for stage in row.stages] for row in self.rows}
-                files = {"stages.json": stages} | ({RUN: dict(self._made)} if self._made else {})
-                write_files({self.folder / name: (json.dumps(said, indent=1) + "\n").encode() for name, said in files.items()})
+                self._write({STAGES: stages})
         finally:
             self._submission.discard()
+
+    def _write(self, said: Mapping[str, object]) -> None:
+        write_files({self.folder / name: (json.dumps(one, indent=1) + "\n").encode() for name, one in said.items()})
 
 
 class _Submission:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -11,12 +10,11 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from trkx.errors import InputError, SpecError, unknown_name
+from trkx.errors import SpecError, unknown_name
 from trkx.runtime.neighbours.exact import Int, Points
+from trkx.runtime.neighbours.sense import not_finite, require_sense, require_size
 
 MAX_PAIRS = 100_000_000
-MAX_DIM = 32
-MAX_SIZE = 1e15  # of coordinates and radius: squared distances in 32 dimensions stay finite in float32
 
 Search = Callable[[Points, float, int | None, int, int | None], tuple[Int, int]]
 
@@ -75,23 +73,10 @@ def checked_points(points: NDArray[np.float32], radius: float, k_max: int | None
     """Return the points, contiguous; raises as `radius_graph` where they or the settings make no sense."""
     if backend not in BACKENDS:
         raise SpecError(unknown_name("neighbour backend", backend, BACKENDS))
-    if not (radius > 0.0 and math.isfinite(radius)):
-        raise SpecError(f"neighbour search: radius must be a finite number above 0, found {radius}.")
-    if k_max is not None and k_max < 1:
-        raise SpecError(f"neighbour search: k_max must be at least 1, found {k_max}.")
-    if points.ndim != 2 or not 1 <= points.shape[1] <= MAX_DIM:
-        raise InputError(f"neighbour search: points must be [N, D] with D from 1 to {MAX_DIM}, found {list(points.shape)}.")
+    require_sense(points.shape, radius, k_max, "neighbour search")
     points = np.ascontiguousarray(points, np.float32)
     bad = ~np.isfinite(points).all(axis=1)
     if bad.any():
-        raise InputError(
-            f"neighbour search: {int(bad.sum())} of {len(points)} points are NaN or infinite, the first is point "
-            f"{int(bad.argmax())}; look at the features of that hit and at the embedding's weights."
-        )
-    largest = max(float(radius), float(np.abs(points).max(initial=0.0)))
-    if largest > MAX_SIZE:
-        raise InputError(
-            f"neighbour search: coordinates and radius must be at most {MAX_SIZE:g}, beyond which squared distances overflow "
-            f"float32; found {largest:g}; look at the embedding's weights, or scale embedding and radius down."
-        )
+        raise not_finite(int(bad.sum()), len(points), int(bad.argmax()), "neighbour search")
+    require_size(float(np.abs(points).max(initial=0.0)), radius, "neighbour search")
     return points

@@ -255,6 +255,8 @@ def test_json_is_whole_and_names_no_folder(tmp_path: Path) -> None:
     assert held["machine"]["versions"]["numpy"] == np.__version__
     assert held["rates"]["copy"] == 2.0
     assert command_line(["/usr/bin/trkx", "bench", "gnn", "/some/where/bundle"]) == "trkx bench gnn bundle"
+    assert command_line(["/some/benchmarks/per_candidate.py", "/some/where/b"]) == "python benchmarks/per_candidate.py b"
+    assert command_line(["/some/trkx/__main__.py", "bench", "gnn"]) == "trkx bench gnn"
     assert command_line(["trkx", "bench", "gnn", "--out=/some/where", "a=/b"]) == "trkx bench gnn --out=where a=/b"
 
 

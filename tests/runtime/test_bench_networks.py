@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from trkx.bundle import Bundle
 from trkx.errors import InputError, SpecError
@@ -113,6 +114,38 @@ def test_bfloat16_stands_beside_float32_and_is_not_ours(bundle: Bundle, graph: g
     assert exact.ours and not half.ours
     assert exact.timing.note == "" and half.timing.note == "bfloat16"
     assert half.facts["max |difference| from float64"] > 10 * exact.facts["max |difference| from float64"]
+
+
+@pytest.mark.parametrize("off", [np.nan, 100.0])
+def test_bfloat16_may_be_wrong_too(off: float, bundle: Bundle, graph: graphs.Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = networks.opened
+    monkeypatch.setattr(networks, "opened", lambda *given: lambda: real(*given)() + np.float32(off))
+    (row,) = networks.measured(bundle, "gnn", graph, ("trkx tiled bf16",), Options(bundle=bundle.path, rounds=1))
+    assert row.timing.note == "WRONG RESULT"
+
+
+def test_what_float32_itself_gets_wrong_is_counted(
+    bundle: Bundle, graph: graphs.Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where eager float32 is off by as much, the edge is counted; a result that is off alone is wrong."""
+    from trkx.runtime.bench import torch_peers
+
+    exact, real, moved = torch_peers.reference_logits, networks.opened, np.zeros(graph.edges, np.float32)
+    hard = graph.edge_index[:, 5]
+
+    def reference(bundle: Bundle, stage: str, arrays: torch_peers.Arrays, precise: bool = True) -> NDArray[np.float64]:
+        found = exact(bundle, stage, arrays, precise)
+        found[(arrays[1] == hard[:, None]).all(axis=0)] += 0.37 if precise else 0.0
+        return found
+
+    monkeypatch.setattr(torch_peers, "reference_logits", lambda *given, exact=True: reference(*given, precise=exact))
+    monkeypatch.setattr(networks, "opened", lambda *given: lambda: real(*given)() + moved)
+    count = int((graph.edge_index == hard[:, None]).all(axis=0).sum())
+    for off, note in ((0.0, ""), (0.5, "WRONG RESULT")):
+        moved[9] = off
+        (row,) = networks.measured(bundle, "filter", graph, ("trkx tiled",), Options(bundle=bundle.path, rounds=1))
+        assert row.facts["edges that float32 gets wrong"] == count
+        assert row.timing.note == note
 
 
 def test_nan_is_called_wrong(bundle: Bundle, graph: graphs.Graph, monkeypatch: pytest.MonkeyPatch) -> None:

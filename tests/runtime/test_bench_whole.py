@@ -15,13 +15,14 @@ from trkx.export.zoo import helix_event
 from trkx.runtime.bench import differences as module
 from trkx.runtime.bench import whole
 from trkx.runtime.bench.differences import agreements, differences, filter_verdict, judged_here
-from trkx.runtime.bench.flips import GnnFlips, compared, differing_hits, keys
+from trkx.runtime.bench.flips import GnnFlips, compared, keys
 from trkx.runtime.bench.options import Options
 from trkx.runtime.bench.report import Row
 from trkx.runtime.edges import canonical, oriented
 from trkx.runtime.engines import open_engine
 from trkx.runtime.events import Event, write_event_parquet
 from trkx.runtime.features import node_features
+from trkx.runtime.labelling import same_components
 from trkx.spec import CutSpec, logit_of_cut
 
 torch = pytest.importorskip("torch")
@@ -75,7 +76,7 @@ def test_a_case_that_fails_says_why(tiny_bundle: Path, tmp_path: Path, monkeypat
     ],
 )
 def test_differing_hits(a: list[int], b: list[int], hits: int) -> None:
-    assert differing_hits(np.asarray(a, np.int64), np.asarray(b, np.int64)) == hits
+    assert np.count_nonzero(~same_components(np.asarray(a, np.int64), np.asarray(b, np.int64))) == hits
 
 
 def result(**changes: Any) -> dict[str, Any]:

@@ -71,6 +71,18 @@ def test_tracks_of_two_precisions_are_not_mixed(events, tiny_bundle, tmp_path):
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
+def test_tracks_of_who_knows_what_are_not_mixed(events, tiny_bundle, tmp_path):
+    folder, _ = events
+    out = tmp_path / "out"
+    assert run(tiny_bundle, folder, "--out", out, "--limit", 1).exit_code == 0
+    said = (out / "run.json").read_text()
+    for text in (None, "[]", "{", said.replace(json.loads(said)["weights"], "0" * 64)):
+        (out / "run.json").unlink() if text is None else (out / "run.json").write_text(text)
+        assert run(tiny_bundle, folder, "--out", out, "--limit", 1).exit_code != 0
+    (out / "run.json").write_text(said)
+    assert run(tiny_bundle, folder, "--out", out, "--limit", 1).exit_code == 0
+
+
 def written(out):
     """Return what a run wrote: name to bytes, and of stages.json all but times and memory."""
     files = {path.name: path.read_bytes() for path in out.iterdir()}

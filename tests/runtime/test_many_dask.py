@@ -321,6 +321,14 @@ def test_threads_of_a_worker_open_the_bundle_once(tiny_bundle, events, serial):
         np.testing.assert_array_equal(answers[number].tracks.label, serial[number].label)
 
 
+def test_the_precision_arrives(tiny_bundle, events):
+    error = answer(held(tiny_bundle, engine="tiled", precision="fp8"), "tcp://w:1", __version__, pickle.dumps(events[0])).error
+    assert "unknown precision 'fp8'" in str(error)
+    found = answer(held(tiny_bundle, engine="tiled", precision="mixed"), "tcp://w:1", __version__, pickle.dumps(events[0]))
+    wanted = Pipeline.open(tiny_bundle, threads=1, precision="mixed").run(events[0])
+    np.testing.assert_array_equal(found.tracks.label, wanted.label)
+
+
 def test_the_bundle_is_checked_again_where_it_arrives(tiny_bundle, events):
     plugin = held(tiny_bundle)
     made, files = pickle.loads(plugin.parcel)

@@ -88,6 +88,15 @@ def test_bundle_runs_the_pipeline_and_counts_edges(made, monkeypatch):
     assert row.split() == ["graph", "3", "28.57", "%", "28.57", "%", "66.67", "%", "66.67", "%"]
 
 
+def test_a_precision_is_for_a_bundle(made):
+    folder, events, tracks = made
+    write("trackml", folder / "precise", events, tracks)
+    code, _, stderr = run(folder / "precise", folder / "events", "--precision", "bf16")
+    assert code != 0
+    assert "--precision is for a bundle" in " ".join(stderr.split())
+    assert run(folder / "precise", folder / "events")[0] == 0
+
+
 def test_pictures(made):
     folder, events, tracks = made
     code, _, _ = run(write("parquet", folder / "tracks", events, tracks), folder / "events", "--out", folder / "out")
