@@ -32,7 +32,7 @@ def command(
     ] = None,
     precision: Annotated[
         list[str] | None,
-        typer.Option("--precision", help="ONNX files in half precision too (repeatable): fp16; bf16 and mixed (float16) leave the embedding."),
+        typer.Option("--precision", help="ONNX files in half precision too (repeatable): fp16, mixed (no embedding), bf16 (likewise)."),
     ] = None,
     reference: Annotated[bool, typer.Option("--reference", help="Export the reference pipeline that ships with trkx.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
