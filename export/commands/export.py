@@ -32,7 +32,7 @@ def command(
     ] = None,
     precision: Annotated[
         list[str] | None,
-        typer.Option("--precision", help="ONNX files in half precision too (repeatable): fp16, mixed (no embedding), bf16 (likewise)."),
+        typer.Option("--precision", help="ONNX in half precision too (repeatable): fp16; mixed, bf16: no embedding."),
     ] = None,
     reference: Annotated[bool, typer.Option("--reference", help="Export the reference pipeline that ships with trkx.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
