@@ -16,6 +16,7 @@ from typing import Annotated
 
 import pytest
 import typer
+from support.processes import hear_interrupts
 from typer.testing import CliRunner
 
 from trkx import __version__, cli
@@ -138,7 +139,8 @@ def test_export_models_is_named_so(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 
 def run(*arguments: str, **options: object) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload,no-any-return]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "preexec_fn": hear_interrupts}
+    return subprocess.Popen([sys.executable, *arguments], text=True, **pipes, **options)  # type: ignore[call-overload,no-any-return]
 
 
 def test_a_closed_pipe_is_no_error() -> None:

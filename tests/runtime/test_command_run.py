@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from support.processes import hear_interrupts
 from support.small_events import small_events
 from typer.testing import CliRunner
 
@@ -114,7 +115,8 @@ def test_a_signal_keeps_what_is_done(number, code, said, tiny_bundle, tmp_path):
         write_event_parquet(tmp_path / "events", one)
     out = tmp_path / "out"
     arguments = ["run", str(tiny_bundle), str(tmp_path / "events"), "--out", str(out), "--workers", "2"]
-    process = subprocess.Popen([sys.executable, "-m", "trkx", *arguments], stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "trkx", *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts)
     while len(list(out.glob("*-tracks.parquet"))) < 2 and process.poll() is None:
         time.sleep(0.005)
     process.send_signal(number)
@@ -156,7 +158,7 @@ def stopped(number, tiny_bundle, tmp_path, last, ready, *more):
     out = tmp_path / "out"
     arguments = ["run", str(tiny_bundle), str(tmp_path / "events"), "--out", str(out), "--workers", "3", *more]
     command = [sys.executable, "-c", SLOW.format(done=last), *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts)
     while not ready(out) and process.poll() is None:
         time.sleep(0.005)
     time.sleep(0.5)  # the workers are in their minute
