@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,12 @@ from trkx.export.onnx_file import problems_at_the_doors
 from trkx.export.pipeline_folder import CARD, Source, load_network
 from trkx.export.precision.files import half_count, require_precisions, write_half
 from trkx.export.stage_files import files_a_stage, onnx_a_stage, require_targets, write_stage
+from trkx.export.tensorrt.profiles import HEADROOM, measured, profiles_from, write_profiles
 from trkx.export.validation.report import Row
 from trkx.export.validation.surroundings import lint_rows
 from trkx.export.validation.validate import checks_of_export, files_of
 from trkx.export.zoo import Embed, cases
+from trkx.runtime.cuda.tensorrt.profiles import TARGET
 from trkx.runtime.events.event import Event
 from trkx.spec import PipelineSpec
 
@@ -37,11 +39,12 @@ Progress = Callable[[str, int, int], None]
 def steps_of(spec: PipelineSpec, targets: Sequence[str] = (), precisions: Sequence[str] = ()) -> int:
     """Return how many steps an export has.
 
-    Reading, float64, each stage written, each file checked, weights checked in the runtime's engine, lint, decisions, card.
+    Reading, float64, each stage written, each file checked, weights checked in the runtime's engine, lint, decisions, profiles
+    for TensorRT, card.
     """
     tiled = sum(not network.looks_at_all_rows for network in spec.networks.values())
     halves = half_count(precisions, spec, onnx_a_stage(targets))
-    return len(spec.stages) * (1 + files_a_stage(targets)) + tiled + halves + 5
+    return len(spec.stages) * (1 + files_a_stage(targets)) + tiled + halves + (TARGET in targets) + 5
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ def export_models(
     lowering: str | None = None,
     progress: Progress | None = None,
     precisions: Sequence[str] = (),
+    profile_events: Iterable[Event] = (),
+    headroom: float = HEADROOM,
 ) -> ExportReport:
     """Write a bundle: each network as ONNX and as TorchScript, the weights, the model card, `bundle.json`.
 
@@ -85,7 +90,9 @@ def export_models(
         targets: keys of `trkx.export.targets.TARGETS` that get files of their own beside those that every bundle has.
         lowering: how the ONNX files sum over edges, a key of `trkx.export.lowerings.table.LOWERINGS`; None for each target's own.
         progress: told what is done.
-        precisions: keys of `trkx.export.precision.table.PRECISIONS`: half-precision forms of the ONNX files, beside them.
+        precisions: words of `trkx.runtime.precision.precisions`: half-precision forms of the ONNX files, beside them.
+        profile_events: events that profiles for TensorRT are measured from, read when they are needed; `event` if there is none.
+        headroom: factor between the largest of them and what an engine takes.
 
     Raises:
         CheckpointError: a checkpoint does not fit the spec.
@@ -94,7 +101,7 @@ def export_models(
     """
     require_targets(targets, lowering, source.spec)
     stages = source.spec.stages
-    require_precisions(precisions)
+    spelled = require_precisions(precisions, source.spec)
     steps = iter(range(steps_of(source.spec, targets, precisions)))
 
     def tell(what: str) -> None:
@@ -122,7 +129,7 @@ def export_models(
         entries.append(file_entry(folder, WEIGHTS, "all", "safetensors"))
         options: dict[str, Any] = {"targets": list(targets), "lowering": lowering}
         if precisions:
-            options["precisions"] = list(precisions)
+            options["precisions"] = spelled
         if source.readings:
             families = {stage: reading.family for stage, reading in source.readings.items()}
             options |= {"families": families, "assumed": list(source.notes)}
@@ -131,6 +138,13 @@ def export_models(
         rows, not_checked = check_bundle(Bundle.open(folder), source, networks, expected, event, tell)
         refuse(rows, target)
         not_checked = [*blind, *not_checked]
+        if TARGET in targets:
+            tell("profiles for TensorRT")
+            if source.spec.makes_tracks:
+                sizes = measured(folder, profile_events) or measured(folder, [event])
+                entries.append(write_profiles(folder, profiles_from(source.spec, sizes, headroom)))
+            else:
+                not_checked.append("TensorRT: no profiles, for this pipeline makes no edges itself")
         tell("model card")
         (folder / CARD).write_text(model_card(source, entries, rows, manifest.provenance), encoding="utf-8")
         entries.append(file_entry(folder, CARD, "all", "card"))

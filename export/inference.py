@@ -107,6 +107,8 @@ class _Bounds:
             rank = max(sum(ranks) - 1, 0)
         elif node.op_type == "Unsqueeze":
             rank += max(sum(len(item.ints) for item in node.attribute), *lengths[1:], 0)
+        elif node.op_type in ("Shape", "Range"):
+            rank = 1
         elif node.op_type in ("OneHot", "Loop", "Scan", "If", "SequenceInsert", "ConcatFromSequence"):
             rank += 1
         elif node.op_type == "Einsum":

@@ -68,6 +68,7 @@ _ORT_DOMAINS = ("com.microsoft", "ai.onnx.ml")
 _RACE = "https://github.com/microsoft/onnxruntime/issues/23396"
 _ACTS = "https://github.com/acts-project/acts/tree/main/Plugins/Gnn"
 _TRT = "https://github.com/onnx/onnx-tensorrt/issues/957"
+_TRT_SCATTER = "https://github.com/NVIDIA/TensorRT/tree/main/plugin/scatterElementsPlugin"
 
 NAMES_2021: Mapping[str, str] = {
     "embedding.x": "sp_features", "embedding.output": "embedding_output",
@@ -84,11 +85,11 @@ TARGETS: Mapping[str, Target] = {
         Target("ort-cuda", "onnx", "ONNX Runtime, CUDA provider", ("cuda",), opset=20, ir=10, scatter_nd_add=True,
                lowerings=("scatter", "doubling"), foreign_domains=_ORT_DOMAINS, sources=(_ORT,)),
         Target("tensorrt", "onnx", "TensorRT 10 or newer", ("cuda",), opset=20, ir=10, by_name=True, double=False, sort=False,
-               lowerings=("scatter",), sources=(_TRT,)),
+               lowerings=("segments", "scatter"), sources=(_TRT, _TRT_SCATTER)),
         Target("acts-onnx", "onnx", "ACTS OnnxEdgeClassifier", ("cpu", "cuda"), opset=18, ir=10, output_ranks=(2,),
                lowerings=("scatter", "buckets", "doubling"), foreign_domains=_ORT_DOMAINS, sources=(_ACTS,)),
         Target("acts-tensorrt", "onnx", "ACTS TensorRTEdgeClassifier", ("cuda",), opset=20, ir=10, by_name=True,
-               needs_edge_attr=True, double=False, sort=False, lowerings=("scatter",), sources=(_ACTS, _TRT)),
+               needs_edge_attr=True, double=False, sort=False, lowerings=("scatter", "segments"), sources=(_ACTS, _TRT)),
         Target("exatrkx-2021", "onnx", "programs that bind the tensor names of 2021", ("cpu", "cuda"), opset=18, ir=10,
                by_name=True, lowerings=("scatter", "buckets", "doubling"), foreign_domains=_ORT_DOMAINS, names=NAMES_2021,
                sources=("https://github.com/exatrkx/exatrkx-acat2021",)),

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 import time
 import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trkx.backends import require
 from trkx.bundle import Bundle
 from trkx.errors import BundleError, SpecError, TrkxWarning
 from trkx.runtime.candidates import kept_edges
 from trkx.runtime.crew import available_cores
+from trkx.runtime.cuda.engines.table import DEVICE_ENGINES
 from trkx.runtime.edge_features import edge_features
 from trkx.runtime.edges import canonical, orientation
 from trkx.runtime.engines import Engine, StreamingEngine, open_engine
@@ -35,6 +37,8 @@ Orient = Callable[[Int], Int]
 
 CHUNK = 1 << 17
 """Edges that the filter sees at once: its memory is CHUNK times the hidden width, however many candidates there are."""
+ON_DEVICE = "triton"
+"""Neighbours and labelling on a GPU, beside an engine there."""
 
 
 class Pipeline:
@@ -70,30 +74,47 @@ class Pipeline:
         cls,
         bundle: Path | str,
         engine: str = "tiled",
-        neighbours: str = "grid",
-        labelling: str = "union_find",
+        neighbours: str | None = None,
+        labelling: str | None = None,
         threads: int | None = None,
         precision: str = EXACT,
-    ) -> Self:
+        device: str | None = None,
+    ) -> Pipeline:
         """Open a bundle folder; its files are verified when they are read.
 
         Args:
             bundle: the folder that `trkx export` wrote.
-            engine: "tiled" (reads the weights; the fast one), "onnxruntime", "torchscript" or "eager".
-            neighbours: "grid", "kdtree" or "brute"; all give the same pairs.
-            labelling: "union_find" or "scipy"; both give the same labels.
+            engine: "tiled" (reads the weights; the fast one on a CPU), "onnxruntime", "torchscript" or "eager"; on a GPU "triton"
+                (reads the weights; the fast one there), "torch-cuda", "torch-compile", "onnxruntime-cuda",
+                "onnxruntime-tensorrt" or "tensorrt": then every stage runs there, and a DevicePipeline comes back.
+            neighbours: "grid", "kdtree", "brute", or with an engine on a GPU "triton"; all give the same pairs. None: "triton"
+                there, "grid" else.
+            labelling: "union_find", "scipy", or with an engine on a GPU "triton"; all give the same labels. None: "triton" there,
+                "union_find" else.
             threads: None for one per core.
             precision: "fp32"; "tf32", "bf16", "fp16" or "mixed" (trkx.runtime.precision); or of each network, such as
-                "filter=bf16,gnn=bf16". Engine "tiled" only.
+                "filter=bf16,gnn=bf16". Engine "tiled" and those on a GPU.
+            device: "cuda" or "cuda:1" …, for engines on a GPU; None for the first.
 
         Raises:
             BundleError: not a bundle, or a file that is missing, edited or can't be loaded.
-            MissingExtraError: the engine's package is not installed.
-            SpecError: an unknown backend or precision, a precision that the engine does not run in, or fewer than one thread.
+            MissingExtraError: the engine's package is not installed, or there is no GPU for it.
+            SpecError: an unknown backend or precision, a precision that the engine does not run in, a backend or device that the
+                engine can't be combined with, or fewer than one thread.
         """
         opened = Bundle.open(bundle)
+        if engine in DEVICE_ENGINES:
+            return _on_device(opened, engine, neighbours, labelling, threads, precision, device)
+        if device not in (None, "cpu"):
+            raise SpecError(f"device '{device}': engine '{engine}' runs on the CPU; on a GPU run: {', '.join(DEVICE_ENGINES)}.")
+        for what, name in (("neighbours", neighbours), ("labelling", labelling)):
+            if name == ON_DEVICE:
+                raise SpecError(
+                    f"{what} '{name}' run on a GPU beside an engine there ({', '.join(DEVICE_ENGINES)}), not with engine "
+                    f"'{engine}'; leave {what} out, or choose one of those engines."
+                )
         networks = open_engine(engine, opened, _threads(threads), precision)
-        return cls(opened.spec, networks, neighbours, labelling, threads)
+        return cls(opened.spec, networks, neighbours or "grid", labelling or "union_find", threads)
 
     def run(self, event: Event, keep_graphs: bool = False) -> Tracks:
         """Return the tracks of one event.
@@ -163,7 +184,10 @@ class Pipeline:
             self.run(event)
         source = rng.integers(0, 63, 128)
         pairs = np.stack([source, rng.integers(source + 1, 64)])
-        edge_contraction(pairs, rng.normal(size=128), 64, self.labelling)  # edges for and against: every kernel is compiled
+        self._contract(pairs, rng.normal(size=128), 64)  # edges for and against: every kernel is compiled
+
+    def _contract(self, edges: Int, weight: NDArray[np.float64], hits: int) -> None:
+        edge_contraction(edges, weight, hits, self.labelling)
 
     def _edges(self, event: Event, x: Float, points: Float, meter: Meter, graphs: dict[str, Int] | None) -> tuple[Int, int]:
         """Return the edges that the GNN reads, by (target, source), and how many hits lost neighbours; graphs: receives edges."""
@@ -236,12 +260,31 @@ def _threads(threads: int | None) -> int:
     return threads or available_cores()
 
 
+def _on_device(
+    bundle: Bundle, engine: str, neighbours: str | None, labelling: str | None, threads: int | None, precision: str,
+    device: str | None,
+) -> Pipeline:
+    """Return a bundle's pipeline on a GPU; torch is loaded here."""
+    if importlib.util.find_spec("torch") is None:
+        require("engine", engine)  # says how to get it
+    from trkx.runtime.cuda.engines.table import device_of, open_device_engine
+    from trkx.runtime.cuda.path import DevicePipeline
+
+    networks = open_device_engine(engine, bundle, device_of(device or "cuda"), precision)
+    return DevicePipeline(bundle.spec, networks, neighbours or ON_DEVICE, labelling or ON_DEVICE, threads)
+
+
 def _finite(logits: Float, stage: str) -> Float:
     bad = int(np.count_nonzero(~np.isfinite(logits)))
     if bad:
-        raise BundleError(
-            f"stage {stage}: {bad} of {len(logits)} logits are NaN or infinite: the model file is not sound, or the features are "
-            "far from what it was trained on, or the precision does not reach as far as they do (fp16 ends at 65504). Look at "
-            "the features of the event, run it in fp32, or export the bundle again."
-        )
+        raise not_finite_logits(bad, len(logits), stage)
     return logits
+
+
+def not_finite_logits(bad: int, count: int, stage: str) -> BundleError:
+    """Return the error for a network that answers with NaN or infinity for `bad` of `count` edges."""
+    return BundleError(
+        f"stage {stage}: {bad} of {count} logits are NaN or infinite: the model file is not sound, or the features are "
+        "far from what it was trained on, or the precision does not reach as far as they do (fp16 ends at 65504). Look at "
+        "the features of the event, run it in fp32, or export the bundle again."
+    )

@@ -16,7 +16,8 @@ Int = NDArray[np.int64]
 class StageReport:
     """What one stage cost and did.
 
-    seconds: wall time. peak_bytes: highest memory of the whole process seen during the stage.
+    seconds: wall time. peak_bytes: highest memory of the whole process seen during the stage; of stages on a GPU, highest memory
+    that torch held there.
     count_in, count_out: number of `unit` (hits, edges, tracks) before and after.
     """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.fixtures import tiny_bundle, tiny_export  # noqa: F401 - shared fixtures
+from support.fixtures import half_bundle, tiny_bundle, tiny_export  # noqa: F401 - shared fixtures
 
 ROOT = Path(__file__).resolve().parents[1]
 

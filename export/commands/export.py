@@ -28,11 +28,19 @@ def command(
         typer.Option("--target", "-t", help="Files for this target too (repeatable): acts-onnx, tensorrt, exatrkx-2021, aoti, …"),
     ] = None,
     lowering: Annotated[
-        str | None, typer.Option(help="How ONNX sums over edges: buckets, scatter, prefix64 or doubling.")
+        str | None, typer.Option(help="How ONNX sums over edges: buckets, scatter, segments, prefix64, doubling.")
     ] = None,
     precision: Annotated[
         list[str] | None,
-        typer.Option("--precision", help="ONNX in half precision too (repeatable): fp16; mixed, bf16: no embedding."),
+        typer.Option("--precision", help="ONNX in half precision too (repeatable), in the words of trkx run: fp16, bf16, mixed "
+                     "(filter and GNN in bf16), or of each network: filter=fp16,gnn=fp16."),
+    ] = None,
+    profile_events: Annotated[
+        list[Path] | None,
+        typer.Option(help="Events (repeatable) that TensorRT's profiles are measured from; else the one to check with."),
+    ] = None,
+    profile_headroom: Annotated[
+        float | None, typer.Option(help="What the largest of them is multiplied by; default: 1.5.")
     ] = None,
     reference: Annotated[bool, typer.Option("--reference", help="Export the reference pipeline that ships with trkx.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
@@ -75,6 +83,8 @@ def command(
     """
     files = {"embedding": embedding, "filter": filter_, "gnn": gnn}
     _check_source(source, spec, files, reference)
+    if "tensorrt" not in (target or ()) and (profile_events or profile_headroom is not None):
+        raise SpecError("--profile-events and --profile-headroom are for TensorRT's profiles; add --target tensorrt.")
     require("export", "onnx")
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -87,6 +97,8 @@ def command(
         from trkx.export.build import export_models, steps_of
         from trkx.export.pipeline_folder import open_source, with_sample
         from trkx.export.sample import check_event, reference_folder
+        from trkx.export.tensorrt.profiles import HEADROOM
+        from trkx.runtime.events import open_events
 
         texts = {"": features, "embedding": embedding_features, "filter": filter_features, "gnn": gnn_features}
         graph = {"radius": radius, "k_max": k_max, "direction": direction}
@@ -111,7 +123,11 @@ def command(
                 console.print(f"{done + 1}/{total} {what}", highlight=False)
 
         checked = hits if hits is not None and event is None else check_event(pipeline.spec, event)
-        report = export_models(pipeline, out, checked, overwrite, target or (), lowering, tell, precision or ())
+        report = export_models(
+            pipeline, out, checked, overwrite, target or (), lowering, tell, precision or (),
+            (found.read() for found in open_events(profile_events)) if profile_events else (),
+            HEADROOM if profile_headroom is None else profile_headroom,
+        )
         total = steps_of(pipeline.spec, target or (), precision or ())
         bar.update(task, completed=total, total=total)
     if not quiet:

@@ -133,7 +133,7 @@ def _print(report: Report, console: Console, quiet: bool) -> None:
         console.print(table)
         for reason in reasons(report.rows):
             console.print(f"[yellow]not checked[/]: {_safe(str(reason))}", soft_wrap=True)
-    counted = ", ".join(f"{number} {status}" for status, number in report.counts().items())
+    counted = _safe(report.verdict())
     if report.passed:
         if not quiet:
             console.print(f"[bold green]passed[/]: {_safe(report.subject)}: {counted}", soft_wrap=True)

@@ -1,7 +1,7 @@
 """Proves that a value holds different numbers: asked of some of its axes, answered back to where the numbers are made.
 
-Constants, Range, NonZero, TopK, Unique and running sums of positive numbers make different numbers; operators that move
-indices keep them so. What is not proven may repeat.
+Constants, Range, NonZero, TopK, Unique, running sums of positive numbers and the places of a counting sort are different numbers;
+operators that move indices keep them so. What is not proven may repeat.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import onnx
 
+from trkx.export.lint.counting_sort import places_of_sort
 from trkx.export.lint.extents import aligned, before, rank_of, same
 from trkx.export.lint.lengths import may_repeat
 from trkx.export.lint.walking import constant
@@ -136,6 +137,10 @@ def _running(proof: Proof, node: onnx.NodeProto, asked: Asked) -> bool:
     return asked.axes == along and (low > 0 or high < 0)
 
 
+def _sorted(proof: Proof, node: onnx.NodeProto, asked: Asked) -> bool:
+    return asked.rank == 1 and places_of_sort(proof.graph, node, proof.intervals)
+
+
 STEPS: Mapping[str, Callable[[Proof, onnx.NodeProto, Asked], bool]] = {
     **dict.fromkeys(("Identity", "Cast", "CastLike", "Transpose", "Slice", "Neg"), _moved),
     **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _reshaped),
@@ -150,6 +155,7 @@ STEPS: Mapping[str, Callable[[Proof, onnx.NodeProto, Asked], bool]] = {
     "TopK": _chosen,
     "Unique": _deduplicated,
     "CumSum": _running,
+    "ReduceSum": _sorted,
 }
 NEEDS: Mapping[str, int] = {
     **dict.fromkeys(("Gather", "GatherND", "GatherElements", "Add", "Sub", "Mul", "CumSum"), 2), "Range": 3,

@@ -136,5 +136,6 @@ _RULES: Mapping[str, Callable[[onnx.NodeProto, list[Interval]], Interval]] = {
     "Max": lambda node, parts: (max(low for low, _ in parts), max(high for _, high in parts)),
     "Mod": _remainder,
     "CumSum": _running,
+    "ReduceSum": _running,  # of at most COUNT elements too
     **dict.fromkeys(("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Or", "Xor", "Not"), _truth),
 }

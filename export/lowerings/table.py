@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trkx.errors import ExportError, unknown_name
-from trkx.export.lowerings import buckets, doubling, prefix64, scatter
+from trkx.export.lowerings import buckets, doubling, prefix64, scatter, segments
 from trkx.export.lowerings.aggregations import Aggregation
 from trkx.export.lowerings.builder import Builder
 from trkx.export.targets import target_of
@@ -73,6 +73,14 @@ LOWERINGS: Mapping[str, Lowering] = {
             doubling.prepare,
             lambda b, p, a: doubling.total(b, p, a.values, a.kind),
             lambda b, p, a: doubling.largest(b, p, a.values, a.kind),
+        ),
+        Lowering(
+            "segments",
+            "counting sort, segmented sums in blocks of 32",
+            segments.prepare,
+            lambda b, p, a: segments.total(b, p, a.values, a.kind),
+            lambda b, p, a: segments.largest(b, p, a.values, a.kind),
+            sorts=False,
         ),
     )
 }

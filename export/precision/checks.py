@@ -34,7 +34,10 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class HalfFile:
-    """A file in half precision with what it is compared with. oracle: of the float64 network, with its type's tolerances."""
+    """A file in half precision with what it is compared with.
+
+    float32: its twin, b"" if it is not there. oracle: of the float64 network, with the type's tolerances.
+    """
 
     file: ModelFile
     half: HalfType
@@ -88,7 +91,7 @@ def half_rows(item: HalfFile, zoo: Sequence[Expectation]) -> list[Row]:
     if wrong:
         more = f" ({len(wrong) - 1} more)" if len(wrong) > 1 else ""
         row = replace(row, status="failed", detail=f"{wrong[0]}{more}; export the bundle again.")
-    return [row, _unrounded_row(file, plain, zoo), *_engine_rows(item, zoo)]
+    return [row, _unrounded_row(file, plain, zoo), *engine_rows(item, zoo)]
 
 
 def _unrounded_row(file: ModelFile, plain: RoundedGraph, zoo: Sequence[Expectation]) -> Row:
@@ -132,7 +135,8 @@ def _emulated(item: HalfFile, case: Case) -> NDArray[np.generic]:
     return emulated(item.file.data, item.half, item.file.stage, case, item.file.together)
 
 
-def _engine_rows(item: HalfFile, zoo: Sequence[Expectation]) -> list[Row]:
+def engine_rows(item: HalfFile, zoo: Sequence[Expectation]) -> list[Row]:
+    """Return the rows of one file on every engine here; where its type moves the outputs too much to see faults: not checked."""
     file, rows = item.file, list[Row]()
     runs, missing = engines_here(item)
     for expectation in zoo:
@@ -147,7 +151,8 @@ def _engine_rows(item: HalfFile, zoo: Sequence[Expectation]) -> list[Row]:
                 continue
             difference, tolerance, problem = compared(replace(wide, output=expectation.output), found)
             if problem and problem == wide.problem:  # nothing is wrong, but nothing could be seen either
-                why = f"{item.half.name} may move the outputs too much to see faults by them; '{UNROUNDED}' sees them"
+                sees = f"'{UNROUNDED}' sees them" if item.float32 else "its float32 twin would show them"
+                why = f"{item.half.name} may move the outputs too much to see faults by them; {sees}"
                 detail = f"{file.path}: {why}"
                 rows.append(replace(_row(file, name, case.name, "not checked", detail), difference=difference))
                 continue

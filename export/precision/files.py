@@ -11,38 +11,47 @@ from trkx.bundle import FileEntry, file_entry
 from trkx.export.metadata import onnx_metadata
 from trkx.export.onnx_file import onnx_bytes
 from trkx.export.precision.convert import in_half
-from trkx.export.precision.table import precision_of, types_of
+from trkx.export.precision.table import FLOAT32, types_of
 from trkx.identity import PREFIX
+from trkx.runtime.precision import precisions, spelled
 from trkx.spec import PipelineSpec
 
 PRECISION_KEY = PREFIX + "precision"
 
 
-def require_precisions(names: Sequence[str]) -> None:
-    """Raise ExportError for an unknown word of `--precision`, with the known ones."""
-    for name in names:
-        precision_of(name)
+def require_precisions(words: Sequence[str], spec: PipelineSpec) -> list[str]:
+    """Return what the words of `--precision` ask for, stage by stage, as the manifest keeps it.
+
+    Raises:
+        SpecError: an unknown precision or stage, or a stage that the pipeline lacks.
+        ExportError: a precision that no file can say.
+    """
+    for word in words:
+        precisions(word, spec.stages)
+        for stage in spec.stages:
+            types_of((word,), stage)
+    return [spelled(word, spec.stages) for word in words]
 
 
-def half_count(names: Sequence[str], spec: PipelineSpec, onnx_files: int) -> int:
+def half_count(words: Sequence[str], spec: PipelineSpec, onnx_files: int) -> int:
     """Return how many files in half precision a bundle gets; onnx_files: of each stage in float32."""
-    return onnx_files * sum(len(types_of(tuple(names), stage)) for stage in spec.stages)
+    return onnx_files * sum(len(types_of(words, stage)) for stage in spec.stages)
 
 
-def write_half(folder: Path, spec: PipelineSpec, entries: Sequence[FileEntry], names: Sequence[str]) -> list[FileEntry]:
+def write_half(folder: Path, spec: PipelineSpec, entries: Sequence[FileEntry], words: Sequence[str]) -> list[FileEntry]:
     """Write the half-precision forms of a stage's ONNX files into a bundle folder, and return their entries.
 
     Args:
         folder: with the float32 files.
         spec: of the pipeline.
         entries: of the stage's files.
-        names: words of `--precision`.
+        words: of `--precision`.
     """
     made = []
     for entry in entries:
-        if entry.format != "onnx":
+        if entry.format != "onnx" or entry.precision != FLOAT32:
             continue
-        for half in types_of(tuple(names), entry.stage):
+        for half in types_of(words, entry.stage):
             result = in_half(onnx.load_model(folder / entry.path), half)
             path = f"{entry.path.removesuffix('.onnx')}.{half.short}.onnx"
             target = entry.target or "ort-cpu"

@@ -1,17 +1,18 @@
-"""The words of `--precision`, and the types that they put into files."""
+"""The types that half-precision files compute in; the words of `--precision` are those of `trkx.runtime.precision`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from trkx.errors import ExportError, unknown_name
+from trkx.errors import ExportError
+from trkx.runtime.precision import EXACT, FILE_TYPES, precisions
 
-FLOAT32 = "float32"
+FLOAT32 = FILE_TYPES[EXACT]
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,6 @@ class HalfType:
     smallest: float
 
 
-@dataclass(frozen=True)
-class Precision:
-    """A word of `--precision`: what it is, its type, and the stages whose files get it; the others stay float32."""
-
-    name: str
-    title: str
-    type: str
-    stages: tuple[str, ...]
-
-
 TYPES: Mapping[str, HalfType] = {
     row.name: row
     for row in (
@@ -47,33 +38,29 @@ TYPES: Mapping[str, HalfType] = {
         HalfType("bfloat16", "bf16", onnx.TensorProto.BFLOAT16, 2.0**-8, float(2**128 - 2**120), 2.0**-126),
     )
 }
-PRECISIONS: Mapping[str, Precision] = {
-    row.name: row
-    for row in (
-        Precision("fp16", "all three networks with float16 products", "float16", ("embedding", "filter", "gnn")),
-        Precision("mixed", "filter and GNN with float16 products, the embedding in float32", "float16", ("filter", "gnn")),
-        Precision("bf16", "filter and GNN with bfloat16 products, the embedding in float32", "bfloat16", ("filter", "gnn")),
-    )
-}
-"""The neighbours hang on the embedding: pairs near the radius come and go with its last digits, hence "mixed"."""
 
 
-def precision_of(name: str) -> Precision:
-    """Return the row of a word; ExportError lists the known ones."""
-    if name not in PRECISIONS:
-        raise ExportError(unknown_name("precision", name, PRECISIONS))
-    return PRECISIONS[name]
+def file_precision(word: str, stage: str) -> str:
+    """Return the `FileEntry.precision` that a stage's file has under a word of `--precision`: "float32" where it stays so.
+
+    word: as `trkx.runtime.precision.precisions` reads it, with the same meaning for files as for runs.
+
+    Raises:
+        SpecError: an unknown precision or stage.
+        ExportError: "tf32", which no file can say.
+    """
+    name = precisions(word)[stage]
+    if name not in FILE_TYPES:
+        raise ExportError(
+            f"--precision {word}: there is no {name} file: {name} is how a device multiplies float32, and is said when a bundle "
+            f"is run. Files can be: {', '.join(FILE_TYPES)}."
+        )
+    return FILE_TYPES[name]
 
 
-def file_precision(name: str, stage: str) -> str:
-    """Return the `FileEntry.precision` that a stage's file has under a word of `--precision`: "float32" where it stays so."""
-    row = precision_of(name)
-    return row.type if stage in row.stages else FLOAT32
-
-
-def types_of(names: tuple[str, ...] | list[str], stage: str) -> tuple[HalfType, ...]:
+def types_of(words: Sequence[str], stage: str) -> tuple[HalfType, ...]:
     """Return the types that a stage gets files in for several words, each once."""
-    found = dict.fromkeys(file_precision(name, stage) for name in names)
+    found = dict.fromkeys(file_precision(word, stage) for word in words)
     return tuple(TYPES[name] for name in found if name != FLOAT32)
 
 

@@ -104,11 +104,11 @@ def _provider(name: str) -> str:
 def _tensorrt() -> str:
     if find_spec("tensorrt") is None:
         return "the package tensorrt is not installed"
-    return "trkx builds no TensorRT engines itself; build one with trtexec and compare its outputs"
+    return "trkx validate builds no engines; run the bundle with --engine tensorrt and compare its tracks"
 
 
 def _nowhere(file: ModelFile, threads: int) -> Run:
-    raise ExportError(f"{file.path}: TensorRT engines are not run by trkx.")
+    raise ExportError(f"{file.path}: TensorRT engines are not run here.")
 
 
 def _onnxruntime(file: ModelFile, threads: int, provider: str = CPU) -> Run:

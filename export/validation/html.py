@@ -88,7 +88,7 @@ def _verdict(report: Report) -> str:
         words = f"Failed: {counts['failed']} of {counts['failed'] + counts['passed']} checks"
     else:
         words = "Not passed: nothing could be checked"
-    numbers = ", ".join(f"{number} {status}" for status, number in counts.items())
+    numbers = _text(report.verdict())
     return f"<div class='verdict {'ok' if report.passed else 'bad'}' role='status'><strong>{words}</strong><br>{numbers}</div>"
 
 

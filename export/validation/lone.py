@@ -17,6 +17,7 @@ from trkx.export.functions import without_functions
 from trkx.export.lint.opening import opened
 from trkx.export.loops import refuse_endless
 from trkx.export.onnx_graph import SCATTERS, Graph
+from trkx.export.precision.lone import half_of, lone_rows
 from trkx.export.targets import target_of
 from trkx.export.torchscript_file import load_torchscript
 from trkx.export.validation.facts import facts
@@ -27,7 +28,7 @@ from trkx.export.validation.placement import placement_rows
 from trkx.export.validation.report import Report, Row, overwrote
 from trkx.export.validation.scores import score_rows
 from trkx.export.validation.surroundings import lint_rows
-from trkx.export.validation.validate import depth_of, file_rows
+from trkx.export.validation.validate import depth_of, engines_of, file_rows, large_expectation
 from trkx.export.zoo import Case, cases, helix_event
 from trkx.identity import SPEC_KEY, STAGE_KEY
 from trkx.shown import shown
@@ -89,8 +90,14 @@ def validate_file(
         rows.append(Row("graphs", file.stage, file.path, "", "artificial graphs", "failed", detail=str(error)))
         return Report(title, place.name, rows, facts=facts(level, oracle.title) | {"stage": file.stage, "target": file.target})
     tell(f"checking {shown(file.path)}")
-    rows += file_rows(file, oracle, zoo, depth) + score_rows(file, oracle, zoo)
-    if depth.everything:
+    half = half_of(subject.model)
+    if half is None:
+        rows += file_rows(file, oracle, zoo, depth)
+    else:
+        large = large_expectation(file.stage, oracle, zoo, depth)
+        rows += lone_rows(file, half, oracle, zoo, large, engines_of(file.format, depth))
+    rows += score_rows(file, oracle, zoo)
+    if depth.everything and half is None:
         rows += placement_rows(file, zoo[0].case) + memory_rows(file, zoo[0].case)
     if not oracle.independent:
         why = (f"it was compared with {oracle.title}, so a network that was translated wrongly is seen only by lint and by the "

@@ -47,6 +47,9 @@ class Row:
     tolerance: float | None = None
     detail: str = ""
 
+NO_RUNTIME = ("emulated ", "float64", "onnx reference evaluator")
+"""How engines are called that stand in for those that users run."""
+
 
 def overwrote(names: Collection[str]) -> str:
     """Return what a row says of scatters without reduction, where nothing but the file itself was there to compare with."""
@@ -111,9 +114,23 @@ class Report:
         """Return the number of rows with each status."""
         return {status: sum(row.status == status for row in self.rows) for status in ("passed", "failed", "not checked")}
 
+    @property
+    def not_run(self) -> tuple[str, ...]:
+        """Files that no engine here could load, whatever else of them was checked: bfloat16 on a CPU, for one."""
+        tried = [row for row in self.rows if row.group == "graphs" and row.engine and not row.engine.startswith(NO_RUNTIME)]
+        ran = {row.file for row in tried if row.status != "not checked" or row.difference is not None}
+        return tuple(dict.fromkeys(row.file for row in tried if row.file and row.file not in ran))
+
+    def verdict(self) -> str:
+        """Return the counts in words, with the files that were run by no engine here."""
+        counted = ", ".join(f"{number} {status}" for status, number in self.counts().items())
+        return f"{counted}; run by no engine here: {', '.join(self.not_run)}" if self.not_run else counted
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain containers for JSON (NaN and infinity become None)."""
-        plain: dict[str, Any] = _finite({**asdict(self), "passed": self.passed, "counts": self.counts()})
+        plain: dict[str, Any] = _finite({
+            **asdict(self), "passed": self.passed, "counts": self.counts(), "not_run": list(self.not_run),
+        })
         return plain
 
 

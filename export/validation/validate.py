@@ -110,11 +110,17 @@ def file_rows(file: ModelFile, oracle: Oracle, zoo: Sequence[Expectation], depth
     """Return the rows of one file on artificial graphs: (a) to (c), and with every optimiser where the depth says so."""
     engines = engines_of(file.format, depth)
     rows = graph_rows(file, zoo, engines) + invariance_rows(file, zoo, oracle, engines)
-    edges = depth.edges if file.stage == "gnn" else depth.edges // 10
-    attributes = zoo[0].case.edge_attr
-    large = oracle.expect(large_case(zoo[0].case.x, edges, edge_features=0 if attributes is None else attributes.shape[1]), 1)
+    large = large_expectation(file.stage, oracle, zoo, depth)
     rows += repeatability_rows(file, large, [engine for engine in engines_for(file.format) if engine.decisive])
     return rows + (optimiser_rows(file, zoo) if depth.everything else [])
+
+
+def large_expectation(stage: str, oracle: Oracle, zoo: Sequence[Expectation], depth: Depth) -> Expectation:
+    """Return what is right on the graph that is run again and again."""
+    edges = depth.edges if stage == "gnn" else depth.edges // 10
+    attributes = zoo[0].case.edge_attr
+    features = 0 if attributes is None else attributes.shape[1]
+    return oracle.expect(large_case(zoo[0].case.x, edges, edge_features=features), 1)
 
 
 def engines_of(format: str, depth: Depth) -> list[Engine]:

@@ -14,13 +14,14 @@ import numpy as np
 from trkx.bundle import Bundle
 from trkx.errors import TrkxError
 from trkx.runtime.bench.assembled import run_assembled
-from trkx.runtime.bench.cases import OUR_ENGINES, OWN, engine_and_precision, is_ours, own_cases
+from trkx.runtime.bench.cases import OUR_ENGINES, OWN, device_cases, engine_and_precision, is_ours, own_cases
 from trkx.runtime.bench.child import TimeLimitError, run_fresh
 from trkx.runtime.bench.differences import differences
 from trkx.runtime.bench.measure import NotHereError, Timing, growth, unavailable
 from trkx.runtime.bench.options import Options
 from trkx.runtime.bench.report import Row
 from trkx.runtime.bench.sizes import events_of_sizes
+from trkx.runtime.cuda.engines.table import DEVICE_ENGINES
 from trkx.runtime.events import Event, open_events, write_event_parquet
 from trkx.runtime.pipeline import Pipeline
 
@@ -35,8 +36,8 @@ Models = dict[str, str] | str
 
 
 def known_cases() -> tuple[str, ...]:
-    """Return the names of all cases."""
-    return (*own_cases(OUR_ENGINES), ASSEMBLED, MENDED)
+    """Return the names of all cases; those on a GPU are measured where there is one, or if they are asked for."""
+    return (*own_cases(OUR_ENGINES), *device_cases(), ASSEMBLED, MENDED)
 
 
 def rows(options: Options) -> list[Row]:
@@ -49,7 +50,8 @@ def rows(options: Options) -> list[Row]:
         BundleError, InputError, SpecError: of the bundle, the events, the options.
     """
     bundle = Bundle.open(options.needed_bundle())
-    names = options.wanted(known_cases())
+    absent = () if options.peers else {*device_cases()} - {*device_cases(here=True)}
+    names = tuple(name for name in options.wanted(known_cases()) if name not in absent)
     event = open_events(list(options.needed_events()))[0].read()
     found: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
@@ -137,7 +139,7 @@ def _one_run(
 
 
 def ours_here(bundle: str, event: str, engine: str, threads: int, keep: str | None) -> dict[str, Any]:
-    """Run our pipeline in this process: seconds of each stage, peak memory. `keep`: a file for labels and edges."""
+    """Run our pipeline in this process: seconds of stages, peak memory (on a GPU: its own). `keep`: a file for labels, edges."""
     name, precision = engine_and_precision(engine)
     pipeline = Pipeline.open(bundle, name, threads=threads, precision=precision)
     hits = open_events([Path(event)])[0].read()
@@ -149,7 +151,7 @@ def ours_here(bundle: str, event: str, engine: str, threads: int, keep: str | No
         np.savez(keep, allow_pickle=False, label=tracks.label, tracks=tracks.num_tracks, **graphs)
     candidates = next(stage.count_out for stage in tracks.stages if stage.name == "graph")
     return {"stages": {stage.name: stage.seconds for stage in tracks.stages}, "warm_up": warm, "candidates": candidates,
-            "peak_bytes": grown.highest or 0}
+            "peak_bytes": max(stage.peak_bytes for stage in tracks.stages) if name in DEVICE_ENGINES else grown.highest or 0}
 
 
 def assembled_here(bundle: str, event: str, models: dict[str, str], threads: int, keep: str | None) -> dict[str, Any]:

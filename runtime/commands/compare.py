@@ -25,7 +25,9 @@ def command(
     precision: Annotated[
         str, typer.Option(help="A first and others to compare with it: fp32, tf32, bf16, fp16, mixed, filter=bf16+gnn=tf32.")
     ] = "fp32,bf16,mixed",
-    engine: Annotated[str, typer.Option(help="What runs the networks; only tiled has other precisions than fp32.")] = "tiled",
+    engine: Annotated[str, typer.Option(
+        help="What runs the networks, or several to compare: tiled,onnxruntime (which runs the bundle's half-precision files)."
+    )] = "tiled",
     neighbours: Annotated[str, typer.Option(help="grid, kdtree or brute: same pairs, other speed.")] = "grid",
     labelling: Annotated[str, typer.Option(help="union_find or scipy: same labels.")] = "union_find",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads; all cores if not given.")] = None,
@@ -40,9 +42,10 @@ def command(
     min_hits_particle: Annotated[int, typer.Option(min=1, help="Particles: hits, at least.")] = 4,
     min_hits_track: Annotated[int, typer.Option(min=1, help="Tracks: hits, at least, for efficiency and fake rate.")] = 4,
 ) -> None:
-    """Compare precisions with the first: time, memory, scores, decisions, edges, tracks, efficiency; recommends one a network.
+    """Compare precisions and engines with the first: time, memory, scores, decisions, edges, tracks, efficiency.
 
-    Every network is compared on the inputs of the first (its own rounding) and in the whole pipeline (what follows).
+    Every network is compared on the inputs of the first (its own rounding) and in the whole pipeline (what follows). Ends with a
+    recommendation for each network.
     """
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn
@@ -52,20 +55,22 @@ def command(
     from trkx.runtime.compare.alone import Bands
     from trkx.runtime.compare.events import compare_events
     from trkx.runtime.compare.recommend import Rule
-    from trkx.runtime.compare.report import Comparison, emulated_here, named_precisions
-    from trkx.runtime.compare.times import Setting, Times, measure
+    from trkx.runtime.compare.report import Comparison
+    from trkx.runtime.compare.runs import Setting, named_runs, open_runs
+    from trkx.runtime.compare.times import Times, measure
     from trkx.runtime.crew import available_cores
     from trkx.runtime.events import open_events
     from trkx.runtime.metrics.selection import Selection
 
-    names = named_precisions(precision)
+    runs = named_runs(precision, engine)
     bands, rule = Bands(band, radius_band), Rule(outside=allowed)
     selection = Selection(pt_min=pt_min, eta_max=eta_max, min_hits_particle=min_hits_particle, min_hits_track=min_hits_track)
     sources = open_events(events)[:limit]
     opened = Bundle.open(bundle)
-    setting = Setting(str(bundle), engine, neighbours, labelling, threads or available_cores())
-    pipelines = {name: setting.open(text) for name, text in names.items()}  # what can't be run is refused before any event is
-    reference = pipelines.pop(next(iter(names)))
+    setting = Setting(str(bundle), neighbours, labelling, threads or available_cores())
+    pipelines, refused = open_runs(setting, runs)  # what can't be run is refused before any event is
+    timed = {name: runs[name] for name in pipelines}
+    reference = pipelines.pop(next(iter(runs)))
     screen = Console(stderr=True)
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), console=screen, transient=True,
                   disable=not screen.is_terminal) as bar:
@@ -74,15 +79,14 @@ def command(
         def tell(text: str) -> None:
             bar.update(task, description=text)
 
-        times = measure(setting, names, events, limit, rounds, tell) if rounds else Times()
+        times = measure(setting, timed, events, limit, rounds, tell) if rounds else Times()
         tell(f"comparing event 1 of {len(sources)}")
         found = compare_events(
             reference, pipelines, (source.read() for source in sources), bands, selection,
             lambda done: tell(f"comparing event {min(done + 1, len(sources))} of {len(sources)}"),
         )
     comparison = Comparison(
-        opened.spec.name, engine, names, found, times, bands, selection, rule, emulated_here(engine, names),
-        machine_facts(setting.threads),
+        opened.spec.name, runs, found, times, bands, selection, rule, refused, machine_facts(setting.threads),
     )
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -100,7 +104,7 @@ def _print(console: Console, comparison: Comparison) -> None:
     found = comparison.found
     several = "" if found.events == 1 else "s"
     console.print(
-        f"{comparison.title}, {comparison.engine}: {found.events} event{several}, {found.hits:,} hits; compared with "
+        f"{comparison.title}, {', '.join(comparison.engines)}: {found.events} event{several}, {found.hits:,} hits; compared with "
         f"{comparison.first}",
         soft_wrap=True, markup=False,
     )
@@ -117,7 +121,7 @@ def _print(console: Console, comparison: Comparison) -> None:
     console.print("Recommendation", style="bold")
     for line in recommendation(comparison):
         console.print(line, markup=False, soft_wrap=True)
-    console.print(comparison.rule.words(comparison.first), style="dim", markup=False)
+    console.print(comparison.rule_in_words, style="dim", markup=False)
 
 
 def _table(sheet: Sheet) -> Table:

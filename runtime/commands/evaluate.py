@@ -35,7 +35,7 @@ def command(
     ] = None,
     min_hits_particle: Annotated[int, typer.Option(min=1, help="Particles: hits, at least.")] = 4,
     min_hits_track: Annotated[int, typer.Option(min=1, help="Tracks: hits, at least.")] = 4,
-    engine: Annotated[str, typer.Option(help="For a bundle: what runs its networks.")] = "tiled",
+    engine: Annotated[str, typer.Option(help="For a bundle: what runs its networks, as of trkx run.")] = "tiled",
     precision: Annotated[
         str, typer.Option(help="For a bundle: fp32, tf32, bf16, fp16, mixed, or of each network: filter=bf16,gnn=bf16.")
     ] = "fp32",

@@ -27,14 +27,24 @@ def command(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder that trkx export wrote.")],
     events: Annotated[list[Path], typer.Argument(help="Events: folders or files (TrackML, ACTS, Parquet).")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the tracks; made if it is not there.")],
-    engine: Annotated[str, typer.Option("--engine", help="tiled, onnxruntime, torchscript or eager.")] = "tiled",
+    engine: Annotated[
+        str,
+        typer.Option("--engine", help="tiled, onnxruntime, torchscript, eager; on an NVIDIA GPU triton, torch-cuda, "
+                     "torch-compile, onnxruntime-cuda, onnxruntime-tensorrt, tensorrt. trkx doctor says which are here."),
+    ] = "tiled",
     precision: Annotated[
         str, typer.Option("--precision", help="fp32, tf32, bf16, fp16, mixed, or of each network: filter=bf16,gnn=bf16.")
     ] = "fp32",
-    neighbours: Annotated[str, typer.Option("--neighbours", help="grid, kdtree or brute: same pairs, other speed.")] = "grid",
+    neighbours: Annotated[
+        str | None,
+        typer.Option("--neighbours", help="grid, kdtree, brute: same pairs, other speed; triton, with an engine on a GPU. If not "
+                     "given: grid, or triton on a GPU."),
+    ] = None,
     labelling: Annotated[
-        str, typer.Option("--labelling", help="What finds connected components: union_find or scipy; same labels.")
-    ] = "union_find",
+        str | None,
+        typer.Option("--labelling", help="What finds connected components: union_find, scipy; triton, with an engine on a GPU; "
+                     "same labels. If not given: union_find, or triton on a GPU."),
+    ] = None,
     threads: Annotated[
         int | None,
         typer.Option("--threads", min=1, help="Threads of each event; if not given, the cores by the workers, or 1 with --dask."),
@@ -151,8 +161,8 @@ def _here(
     bundle: Path,
     sources: Sequence[EventSource],
     engine: str,
-    neighbours: str,
-    labelling: str,
+    neighbours: str | None,
+    labelling: str | None,
     threads: int | None,
     workers: int,
     precision: str,
@@ -174,8 +184,8 @@ def _on_cluster(
     bundle: Bundle,
     sources: Sequence[EventSource],
     engine: str,
-    neighbours: str,
-    labelling: str,
+    neighbours: str | None,
+    labelling: str | None,
     threads: int,
     precision: str,
 ) -> tuple[str, Generator[Found, None, None]]:

@@ -20,6 +20,7 @@ from trkx.runtime.edge_features import edge_features
 from trkx.runtime.edges import orientation
 from trkx.runtime.engines import StreamingEngine
 from trkx.runtime.events.event import Event
+from trkx.runtime.neighbours import BACKENDS
 from trkx.runtime.neighbours.stream import PairStream, pair_stream
 from trkx.runtime.pipeline import Pipeline
 from trkx.spec import logit_of_cut
@@ -71,7 +72,8 @@ def filter_changes(
     there is nothing to compare: a filter that answers with NaN.
     """
     graph, threads = reference.spec.needed_graph(), reference.threads
-    stream = pair_stream(points, graph.radius, graph.k_max, reference.neighbours, threads)
+    search = reference.neighbours if reference.neighbours in BACKENDS else "grid"  # a device's own: the same pairs, found here
+    stream = pair_stream(points, graph.radius, graph.k_max, search, threads)
     orient = orientation(event.position, graph.direction)
     cut = logit_of_cut(reference.spec.needed_cut("filter"))
     judges = {name: _judge(pipeline, x) for name, pipeline in {"": reference, **others}.items()}

@@ -1,4 +1,4 @@
-"""Events through pipelines that differ in nothing but their precision, and what that changed."""
+"""Events through pipelines that differ in nothing but engine and precision, and what that changed."""
 
 from __future__ import annotations
 

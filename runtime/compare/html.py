@@ -43,9 +43,9 @@ def html_page(comparison: Comparison, pictures: Mapping[str, tuple[bytes, str]],
     pictures: name to PNG and caption. without: why there are none.
     """
     found = comparison.found
-    title = f"{comparison.title}: {', '.join(comparison.names)}"
+    title = f"{comparison.title}: {', '.join(comparison.runs)}"
     several = "" if found.events == 1 else "s"
-    subject = (f"{found.events} event{several}, {found.hits:,} hits, engine {comparison.engine}; compared with "
+    subject = (f"{found.events} event{several}, {found.hits:,} hits, engine {', '.join(comparison.engines)}; compared with "
                f"{comparison.first}")
     advice = "".join(f"<p>{_text(line)}</p>" for line in recommendation(comparison))
     given_up = "".join(f"<p>{_text(name)} was given up: {_text(why)}</p>" for name, why in comparison.failed.items())
@@ -58,7 +58,7 @@ def html_page(comparison: Comparison, pictures: Mapping[str, tuple[bytes, str]],
     notes += [f"No pictures: {without}"] if without else []
     body = [
         f"<h1>{_text(title)}</h1>", f"<p class='soft'>{_text(subject)}</p>",
-        f"<div class='advice'>{advice}</div>", f"<p class='soft'>{_text(comparison.rule.words(comparison.first))}</p>",
+        f"<div class='advice'>{advice}</div>", f"<p class='soft'>{_text(comparison.rule_in_words)}</p>",
         f"<div class='box'>{given_up}</div>" if given_up else "", *(f"<p class='soft'>{_text(note)}</p>" for note in notes),
         *(_sheet(sheet) for sheet in sheets(comparison)), f"<h2>Pictures</h2>{figures}" if figures else "", _facts(comparison),
     ]

@@ -12,11 +12,13 @@ from trkx.runtime.compare.report import Comparison
 from trkx.runtime.compare.times import TOTAL
 from trkx.runtime.metrics.plots import plot_style
 
-COLOURS = ("#1f4e9e", "#d1662a", "#4c956c", "#7b4fa3", "#b0892f", "#3b8ea5")
+COLOURS = ("#1f4e9e", "#d1662a", "#4c956c", "#7b4fa3", "#b0892f", "#3b8ea5", "#c1121f", "#5c6b73", "#9c6644", "#386641")
 SMALLER = {"axes.labelsize": 10, "axes.titlesize": 10, "xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 8.5}
 DASHES: tuple[Any, ...] = ("-", "-", (0, (5, 4)), (0, (5, 4)), (0, (1.5, 2)), (0, (1.5, 2)))
 """Of curves that may lie on one another: tf32 and fp16, bf16 and mixed."""
 DPI = 150
+SHORT = 36
+"""Letters of all names together that fit into a panel; longer ones stand below, and turned."""
 
 
 def pictures(comparison: Comparison) -> dict[str, tuple[bytes, str]]:
@@ -32,10 +34,13 @@ def pictures(comparison: Comparison) -> dict[str, tuple[bytes, str]]:
         todo.append(("times", (7.6, 3.6), draw_times, "Mean time of each stage; above the larger bars: how many times as "
                      f"fast as {first}, where it is 2 % or more apart."))
     if changes:
-        todo.append(("differences", (9.6, 3.4), draw_differences, f"On the inputs of {first}: which part of hits or edges is "
-                     "farther from it than that. Dotted: half width of the band."))
-        todo.append(("decisions", (9.6, 3.4), draw_decisions, f"Decisions that differ from {first} when a network is given the "
-                     "same (inside and outside the band), and edges gained and lost after its stage in the whole pipeline."))
+        below = 0.0 if _short(comparison) else 0.25 * -(-len(changes) // 3)
+        turned = 0.0 if _short(comparison) else 0.085 * max(map(len, changes))
+        todo.append(("differences", (9.6, 3.4 + below), draw_differences, f"On the inputs of {first}: which part of hits or "
+                     "edges is farther from it than that. Dotted: half width of the band."))
+        todo.append(("decisions", (9.6, 3.4 + turned), draw_decisions, f"Decisions that differ from {first} when a network is "
+                     "given the same (inside and outside the band), and edges gained and lost after its stage in the whole "
+                     "pipeline."))
     if any(one.truth is not None and one.truth.efficiency is not None for one in changes.values()):
         todo.append(("efficiency", (7.6, 0.9 + 0.42 * len(changes) + 0.6), draw_efficiency,
                      f"Change of efficiency and fake rate against {first}, with 95 % intervals."))
@@ -57,7 +62,11 @@ def _png(settings: Any, size: tuple[float, float], draw: Callable[[Any, Comparis
 
 
 def _colour(comparison: Comparison, name: str) -> str:
-    return COLOURS[list(comparison.names).index(name) % len(COLOURS)]
+    return COLOURS[list(comparison.runs).index(name) % len(COLOURS)]
+
+
+def _short(comparison: Comparison) -> bool:
+    return sum(map(len, comparison.found.changes)) <= SHORT
 
 
 def draw_times(figure: Any, comparison: Comparison) -> None:
@@ -86,6 +95,7 @@ def draw_differences(figure: Any, comparison: Comparison) -> None:
     """Draw, for each network, which part of the differences exceeds a size."""
     changes = comparison.found.changes
     stages = list(next(iter(changes.values())).alone)
+    lines: dict[str, Any] = {}
     for axes, stage in zip(figure.subplots(1, len(stages), squeeze=False)[0], stages, strict=True):
         shown = False
         for name, change in changes.items():
@@ -93,7 +103,8 @@ def draw_differences(figure: Any, comparison: Comparison) -> None:
             seen = (sizes > 0.0) & (parts > 0.0)
             if seen.any():
                 dashes = DASHES[list(changes).index(name) % len(DASHES)]
-                axes.plot(sizes[seen], parts[seen], color=_colour(comparison, name), lw=1.5, ls=dashes, label=name)
+                (lines[name],) = axes.plot(sizes[seen], parts[seen], color=_colour(comparison, name), lw=1.5, ls=dashes,
+                                           label=name)
                 shown = True
         axes.set_title(stage)
         if not shown:
@@ -109,7 +120,11 @@ def draw_differences(figure: Any, comparison: Comparison) -> None:
             axes.set_xlabel("difference of logits")
             axes.axvline(comparison.bands.logit, color="0.5", ls=":", lw=1.0)
         axes.set_ylabel("part that is larger")
-        axes.legend(frameon=False, loc="lower left")
+        if _short(comparison):
+            axes.legend(frameon=False, loc="lower left")
+    if lines and not _short(comparison):
+        lines = {name: lines[name] for name in changes if name in lines}
+        figure.legend(lines.values(), lines, frameon=False, loc="outside lower center", ncols=3)
 
 
 def draw_decisions(figure: Any, comparison: Comparison) -> None:
@@ -128,11 +143,12 @@ def draw_decisions(figure: Any, comparison: Comparison) -> None:
             counts = [column[number] for column in columns]
             axes.bar(place, counts, 0.27, color=colour, label=kind)
             for at, count in zip(place, counts, strict=True):
-                axes.text(at, count, f"{count:,}", ha="center", va="bottom", fontsize=6.5, rotation=90 if count > 999 else 0)
+                turned = 90 if count > 999 or len(columns) > 4 else 0
+                axes.text(at, count, f"{count:,}", ha="center", va="bottom", fontsize=6.5, rotation=turned)
         axes.set_yscale("symlog", linthresh=1.0)
         top = max(max(column) for column in columns)
         axes.set_ylim(0.0, max(30.0 * top, 3.0))
-        axes.set_xticks(np.arange(len(columns)), list(changes))
+        axes.set_xticks(np.arange(len(columns)), list(changes), rotation=0 if _short(comparison) else 90)
         axes.tick_params(axis="x", which="both", length=0)
         axes.set_title(stage)
         axes.set_ylabel("pairs" if stage == "embedding" else "edges")

@@ -24,13 +24,13 @@ class Rule:
     loss: float = 1e-3
     gain: float = 0.05
 
-    def words(self, first: str) -> str:
-        """Return the rule as a sentence."""
+    def words(self, first: str, baseline: str) -> str:
+        """Return the rule as a sentence. first: what decisions are compared with. baseline: what times are compared with."""
         return (
-            f"Of each network the fastest precision, at least {100 * self.gain:g} % faster than {first}, whose flips outside the "
-            f"band are at most {100 * self.outside:g} % of its decisions on the inputs of {first}, and for which a run was "
+            f"Of each network the fastest precision, at least {100 * self.gain:g} % faster than {baseline}, whose flips outside "
+            f"the band are at most {100 * self.outside:g} % of its decisions on the inputs of {first}, and for which a run was "
             f"compared whose change of the efficiency is compatible with 0 (95 % interval) and not below "
-            f"-{100 * self.loss:g} %; otherwise {first}. Without truth the efficiency is not asked for."
+            f"-{100 * self.loss:g} %; otherwise {baseline}. Without truth the efficiency is not asked for."
         )
 
 
@@ -54,8 +54,9 @@ def advice(
     """Return the advice for each network.
 
     Args:
-        names: name of a run to its precisions, as `trkx.runtime.precision` reads them; the first is the reference.
-        changes: by name, of the runs that were compared.
+        names: name of a run to its precisions, as `trkx.runtime.precision` reads them, all of one engine; the first is the one
+            whose time counts.
+        changes: by name, of the runs that were compared with the reference: the first, or one of another engine.
         times: by name, then stage.
         rule: when a precision will do.
         emulated: precisions that this machine computes in float32: their time says nothing, and they are not advised.

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from trkx.errors import SpecError
 from trkx.runtime.compare.alone import Bands
 from trkx.runtime.compare.events import Found
 from trkx.runtime.compare.physics import LEVEL
 from trkx.runtime.compare.recommend import Advice, Rule, advice
-from trkx.runtime.compare.times import Times
+from trkx.runtime.compare.runs import Run, emulated_words
+from trkx.runtime.compare.times import TOTAL, Times
 from trkx.runtime.metrics.selection import Selection
 from trkx.runtime.precision import EXACT, MIXED, precisions
 
@@ -19,93 +19,122 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True)
+class EngineAdvice:
+    """What to do with one engine.
+
+    engine: its name. precision: as `--precision` of `trkx run` takes it. stages: what each network should run in, and why; none
+    where nothing of this engine could be compared. run: name of the run that was compared in these precisions, "" if none was.
+    seconds: mean time of an event in that run, None if it was not timed, or says nothing.
+    """
+
+    engine: str
+    precision: str
+    stages: tuple[Advice, ...]
+    run: str
+    seconds: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain containers."""
+        return asdict(self) | {"stages": [one.to_dict() for one in self.stages]}
+
+
+@dataclass(frozen=True)
 class Comparison:
     """What `trkx compare` says.
 
-    title: name of the bundle's pipeline. engine: what ran it. names: name of each run to its precisions; the first is what the
-    others are compared with. emulated: precisions that are computed in float32 here. facts: machine and versions.
+    title: name of the bundle's pipeline. runs: by name; the first is what the others are compared with. refused: name of a run
+    that could not be opened to why. facts: machine and versions.
     """
 
     title: str
-    engine: str
-    names: Mapping[str, str]
+    runs: Mapping[str, Run]
     found: Found
     times: Times
     bands: Bands
     selection: Selection
     rule: Rule
-    emulated: tuple[str, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def first(self) -> str:
         """Name of the run that the others are compared with."""
-        return next(iter(self.names))
+        return next(iter(self.runs))
 
     @property
-    def advice(self) -> list[Advice]:
-        """What each network should run in."""
-        return advice(self.names, self.found.changes, self.times.stages, self.rule, self.emulated)
+    def engines(self) -> tuple[str, ...]:
+        """Names of the engines, each once."""
+        return tuple(dict.fromkeys(run.engine for run in self.runs.values()))
 
     @property
-    def advised(self) -> str:
-        """The same as `--precision` of `trkx run` takes it; that of the first run where nothing was compared."""
-        own = precisions(self.names[self.first]) | {one.stage: one.precision for one in self.advice}
-        for text in (*self.names.values(), MIXED):
-            if precisions(text) == own:
-                return text
-        told = [f"{stage}={precision}" for stage, precision in own.items() if precision != EXACT]
-        return ",".join(told) or EXACT
+    def rule_in_words(self) -> str:
+        """How networks are advised; what is faster is said within an engine."""
+        return self.rule.words(self.first, self.first if len(self.engines) == 1 else "the first run of its engine")
+
+    @property
+    def what(self) -> str:
+        """What tells the runs apart: "precision", or "run" where there are several engines."""
+        return "precision" if len(self.engines) == 1 else "run"
+
+    @property
+    def emulated(self) -> tuple[str, ...]:
+        """Precisions that are computed in float32 here; with several engines, with the engine's name before each."""
+        used = [run for name, run in self.runs.items() if name not in self.refused]
+        words = ((run.engine, word) for run in used for word in emulated_words(run.engine, run.precision))
+        told = (word if len(self.engines) == 1 else f"{engine} {word}" for engine, word in words)
+        return tuple(sorted(set(told)))
+
+    @property
+    def advice(self) -> list[EngineAdvice]:
+        """What each network should run in, engine by engine."""
+        return [self._of_engine(engine) for engine in self.engines]
+
+    @property
+    def fastest(self) -> EngineAdvice | None:
+        """Of the advice for several engines the one whose run, as it was timed, is the fastest; None if no two were timed."""
+        timed = [one for one in self.advice if one.seconds is not None]
+        return min(timed, key=lambda one: one.seconds or 0.0) if len(timed) > 1 else None
 
     @property
     def failed(self) -> dict[str, str]:
         """Name of a run that was given up to why."""
-        return {**self.times.failed, **self.found.failed}
+        return {**self.refused, **self.times.failed, **self.found.failed}
+
+    def _of_engine(self, engine: str) -> EngineAdvice:
+        texts = {name: run.precision for name, run in self.runs.items() if run.engine == engine and name not in self.failed}
+        if not texts:
+            return EngineAdvice(engine, EXACT, (), "", None)
+        changes = {name: change for name, change in self.found.changes.items() if name in texts}
+        emulated = {word for text in texts.values() for word in emulated_words(engine, text)}
+        stages = advice(texts, changes, self.times.stages, self.rule, tuple(emulated))
+        own = precisions(next(iter(texts.values()))) | {one.stage: one.precision for one in stages}
+        told = ",".join(f"{stage}={precision}" for stage, precision in own.items() if precision != EXACT) or EXACT
+        told = next((text for text in (*texts.values(), MIXED) if precisions(text) == own), told)
+        run = next((name for name, text in texts.items() if precisions(text) == own), "")
+        timed = self.times.stages.get(run, {}) if not emulated_words(engine, told) else {}
+        return EngineAdvice(engine, told, tuple(stages), run, timed[TOTAL].mean if timed else None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain containers, ready for JSON."""
         runs = {
             name: {
-                "stages": precisions(text),
+                "engine": run.engine,
+                "stages": precisions(run.precision),
                 "failed": self.failed.get(name),
                 "times": {stage: time.to_dict() for stage, time in self.times.stages.get(name, {}).items()},
                 "changes": self.found.changes[name].to_dict() if name in self.found.changes else None,
             }
-            for name, text in self.names.items()
+            for name, run in self.runs.items()
+        }
+        first, fastest = self.advice[0], self.fastest
+        more = {} if len(self.engines) == 1 else {
+            "engines": [one.to_dict() for one in self.advice], "fastest": None if fastest is None else fastest.engine,
         }
         return {
-            "schema": SCHEMA, "pipeline": self.title, "engine": self.engine, "reference": self.first,
+            "schema": SCHEMA, "pipeline": self.title, "engine": ",".join(self.engines), "reference": self.first,
             "events": self.found.events, "hits": self.found.hits, "events_with_truth": self.found.with_truth,
             "bands": asdict(self.bands), "selection": {**self.selection.to_dict(), "words": self.selection.describe()},
             "interval_level": LEVEL, "emulated": list(self.emulated), "machine": dict(self.facts), "runs": runs,
-            "recommendation": {"rule": self.rule.words(self.first), **asdict(self.rule), "precision": self.advised,
-                               "stages": [one.to_dict() for one in self.advice]},
+            "recommendation": {"rule": self.rule_in_words, **asdict(self.rule), "precision": first.precision,
+                               "stages": [one.to_dict() for one in first.stages], **more},
         }
-
-
-def named_precisions(text: str) -> dict[str, str]:
-    """Return name to precisions of what a user lists: "fp32,mixed,filter=bf16+gnn=tf32"; + joins the stages of one run.
-
-    Raises:
-        SpecError: an unknown precision or stage, fewer than two runs, or one that is named twice.
-    """
-    names: dict[str, str] = {}
-    for name in (word.strip() for word in text.split(",")):
-        precision = name.replace("+", ",")
-        precisions(precision)
-        if name in names:
-            raise SpecError(f"--precision '{text}': {name} stands there twice; a comparison with itself says nothing.")
-        names[name] = precision
-    if len(names) < 2:
-        raise SpecError(f"--precision '{text}': a comparison needs two or more, such as fp32,bf16; the first is the reference.")
-    return names
-
-
-def emulated_here(engine: str, names: Mapping[str, str]) -> tuple[str, ...]:
-    """Return which of the precisions an engine computes in float32 on this machine: rounded rightly, timed wrongly."""
-    used = {precision for text in names.values() for precision in precisions(text).values()} - {EXACT}
-    if engine != "tiled" or not used:
-        return ()
-    from trkx.runtime.tiled.host import host  # LLVM is loaded when it is needed
-
-    return tuple(sorted(precision for precision in used if not host(precision).pairs))

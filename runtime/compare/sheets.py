@@ -7,9 +7,14 @@ from dataclasses import dataclass
 
 from trkx.runtime.compare.changes import Changes, StageChange
 from trkx.runtime.compare.physics import Change
-from trkx.runtime.compare.report import Comparison
+from trkx.runtime.compare.report import Comparison, EngineAdvice
 from trkx.runtime.compare.scores import QUANTILES
 from trkx.runtime.compare.times import TOTAL, StageTime
+
+DEFAULT = "tiled"
+"""The engine of `trkx run` that nobody has to name."""
+WIDE = 5
+"""Runs that the table of times has columns for; more are its lines."""
 
 
 @dataclass(frozen=True)
@@ -33,25 +38,48 @@ def sheets(comparison: Comparison) -> list[Sheet]:
 
 def recommendation(comparison: Comparison) -> list[str]:
     """Return what to do, as lines: one a network, with why; then what to say to `trkx run`."""
-    lines = [f"{one.stage}: {one.precision}" + "".join(f"\n    {why}" for why in one.why) for one in comparison.advice]
+    several = len(comparison.engines) > 1
+    lines = [line for one in comparison.advice for line in _advised(comparison, one, several)]
+    if not several or (best := comparison.fastest) is None:
+        return lines
+    others = ", ".join(f"{_faster(one.seconds, best.seconds)} times as fast as {one.run}" for one in comparison.advice
+                       if one is not best and one.run != best.run and one.seconds)
+    return [*lines, f"Fastest of these as timed here: {best.run}, {others}."]
+
+
+def _advised(comparison: Comparison, advised: EngineAdvice, several: bool) -> list[str]:
+    lines = [f"{one.stage}: {one.precision}" + "".join(f"\n    {why}" for why in one.why) for one in advised.stages]
+    head = [f"Engine {advised.engine}"] if several else []
     if not lines:
-        return ["No precision could be compared."]
-    told = comparison.advised
-    again = "" if told in comparison.names.values() else (
-        f"\n(As a whole this was not compared: trkx compare … --precision {comparison.first},{told.replace(',', '+')})"
+        return [*head, "No precision could be compared." if not several else "No other precision of it could be compared."]
+    told, engine = advised.precision, f"--engine {advised.engine} " if several or advised.engine != DEFAULT else ""
+    first = next(run.precision for run in comparison.runs.values() if run.engine == advised.engine).replace(",", "+")
+    again = "" if advised.run else (
+        f"\n(As a whole this was not compared: trkx compare … {engine}--precision {first},{told.replace(',', '+')})"
     )
-    return [*lines, f"trkx run … --precision {told}{again}"]
+    return [*head, *lines, f"trkx run … {engine}--precision {told}{again}"]
+
+
+def _faster(slow: float | None, fast: float | None) -> str:
+    return f"{slow / fast:.2f}" if slow and fast else "-"
 
 
 def _times(comparison: Comparison) -> Sheet:
     times = comparison.times.stages
     first = times.get(comparison.first, {})
-    rows = [(_stage(stage), *(cell for name in times for cell in _time(times[name][stage], first[stage]))) for stage in first]
-    head = ["stage"]
-    for name in times:
-        head += [f"{name}: time (ms)", "MB"]
+    rows: list[tuple[str, ...]] = []
+    if len(times) > WIDE:  # a line for each run: more columns than that don't fit
+        head = [comparison.what, *(f"{_stage(stage)} (ms)" for stage in first), "MB"]
+        for name, own in times.items():
+            cells = {stage: _time(own[stage], first[stage]) for stage in first}
+            rows.append((name, *(time for time, _ in cells.values()), cells[TOTAL][1]))
+    else:
+        head = ["stage"]
+        rows = [(_stage(stage), *(cell for own in times.values() for cell in _time(own[stage], first[stage]))) for stage in first]
+        for name in times:
+            head += [f"{name}: time (ms)", "MB"]
     note = ("Mean ± std over events, the shortest round of each; in brackets: times as fast. MB: largest size, on the largest "
-            "event, of a process that does nothing else.")
+            "event, of a process that does nothing else; on a device: of what is held there.")
     if comparison.emulated:
         note += f" {', '.join(comparison.emulated)}: computed in float32 on this machine, so that the time says nothing."
     return Sheet("Time and peak memory", tuple(head), tuple(rows), note)
@@ -75,10 +103,11 @@ def _alone(comparison: Comparison) -> Sheet:
         f"Inside the band: in {comparison.first} within {bands.logit:g} in logit of the cut, or within "
         f"{100 * bands.radius:g} % of the radius. Farthest: from cut or radius."
     )
-    return Sheet(f"Each network on the inputs of {comparison.first}: its own rounding", _STAGE_HEAD, tuple(rows), note, words=2)
+    head = ("network", comparison.what, *_STAGE_HEAD)
+    return Sheet(f"Each network on the inputs of {comparison.first}: its own rounding", head, tuple(rows), note, words=2)
 
 
-_STAGE_HEAD = ("network", "precision", "largest difference", *(f"{100 * part:g} %" for part in QUANTILES), "decisions", "gained",
+_STAGE_HEAD = ("largest difference", *(f"{100 * part:g} %" for part in QUANTILES), "decisions", "gained",
                "lost", "inside the band", "outside", "of all", "farthest")
 
 
@@ -99,7 +128,7 @@ def _whole(comparison: Comparison) -> Sheet:
             counts = (edges.edges, edges.gained, edges.lost, changed - edges.follow, edges.follow)
             part = _part(changed / edges.edges if edges.edges else 0.0)
             rows.append((name, stage, *(f"{count:,}" for count in counts), part))
-    head = ("precision", "after", f"edges in {comparison.first}", "gained", "lost", "by own rounding", "that follow",
+    head = (comparison.what, "after", f"edges in {comparison.first}", "gained", "lost", "by own rounding", "that follow",
             "changed in all")
     note = ("After graph: neighbour pairs. By own rounding: the stage decides so on the same inputs as well. That follow: it "
             "does not, but what it is given has changed.")
@@ -108,7 +137,7 @@ def _whole(comparison: Comparison) -> Sheet:
 
 def _tracks(comparison: Comparison) -> Sheet:
     rows = [(name, *_track_cells(changes)) for name, changes in comparison.found.changes.items()]
-    head = ("precision", f"tracks in {comparison.first}", "tracks", "lost", "new", "hits in other components", "of all hits",
+    head = (comparison.what, f"tracks in {comparison.first}", "tracks", "lost", "new", "hits in other components", "of all hits",
             "GNN logits, whole: largest", *(f"{100 * part:g} %" for part in QUANTILES))
     note = ("Lost, new: tracks that are not the same set of hits in both. GNN logits: on the edges that it reads in both, whose "
             "neighbourhood may have changed.")
@@ -135,7 +164,7 @@ def _truth(comparison: Comparison) -> Sheet:
             f"{truth.lost:,}", _change(truth.efficiency), _percent(truth.fakes, truth.tracks),
             _percent(truth.fakes_other, truth.tracks_other), _change(truth.fake_rate),
         ))
-    head = ("precision", "particles", f"efficiency in {comparison.first}", "efficiency", "gained", "lost", "change (95 %)",
+    head = (comparison.what, "particles", f"efficiency in {comparison.first}", "efficiency", "gained", "lost", "change (95 %)",
             f"fake rate in {comparison.first}", "fake rate", "change (95 %)")
     with_truth, events = comparison.found.with_truth, comparison.found.events
     note = f"{comparison.selection.describe()}. Double majority; the same particles, twice (Tango's score interval)."

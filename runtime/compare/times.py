@@ -1,4 +1,4 @@
-"""Time of each stage in each precision, in turns in one fresh process; peak memory, each in a process of its own."""
+"""Time of each stage in each run, in turns in one fresh process; peak memory, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from trkx.errors import TrkxError
 from trkx.runtime.bench.child import run_fresh
+from trkx.runtime.compare.runs import Run, Setting
 from trkx.runtime.events import open_events
-from trkx.runtime.pipeline import Pipeline
 
 TOTAL = "all"
 
@@ -40,36 +40,21 @@ class StageTime:
 
 @dataclass(frozen=True)
 class Times:
-    """stages: name of the precision to stage ("all": the whole) to its time. failed: name to why there is none."""
+    """stages: name of the run to stage ("all": the whole) to its time. failed: name to why there is none."""
 
     stages: Mapping[str, Mapping[str, StageTime]] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Setting:
-    """How pipelines run: folder of the bundle, and the words that options take."""
-
-    bundle: str
-    engine: str = "tiled"
-    neighbours: str = "grid"
-    labelling: str = "union_find"
-    threads: int = 1
-
-    def open(self, precision: str) -> Pipeline:
-        """Open the pipeline in a precision; raises as Pipeline.open."""
-        return Pipeline.open(self.bundle, self.engine, self.neighbours, self.labelling, self.threads, precision)
-
-
 def measure(
-    setting: Setting, precisions: Mapping[str, str], events: Sequence[Path], limit: int | None, rounds: int,
+    setting: Setting, runs: Mapping[str, Run], events: Sequence[Path], limit: int | None, rounds: int,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Times:
-    """Measure every precision on every event.
+    """Measure every run on every event.
 
     Args:
         setting: how the pipelines run.
-        precisions: name to what Pipeline.open takes.
+        runs: name to engine and precision.
         events: folders and files.
         limit: events at most; None for all.
         rounds: turns of each on every event; with one, a machine that is busy elsewhere decides who is fast.
@@ -78,9 +63,9 @@ def measure(
     Raises:
         TrkxError: the process that measures fails.
     """
-    tell(f"times of {', '.join(precisions)}")
+    tell(f"times of {', '.join(runs)}")
     given = {"setting": vars(setting), "events": [str(path) for path in events], "limit": limit}
-    more = {"precisions": dict(precisions), "rounds": rounds}
+    more = {"runs": {name: vars(run) for name, run in runs.items()}, "rounds": rounds}
     found = run_fresh(f"{__name__}:times_here", given | more, threads=setting.threads)
     failed: dict[str, str] = found["failed"]
     stages: dict[str, dict[str, StageTime]] = {}
@@ -88,7 +73,7 @@ def measure(
         if name in failed:
             continue
         tell(f"memory of {name}")
-        own = given | {"precision": precisions[name], "number": found["largest"]}
+        own = given | {"run": vars(runs[name]), "number": found["largest"]}
         try:
             peaks = run_fresh(f"{__name__}:peaks_here", own, threads=setting.threads)
         except TrkxError as error:  # out of memory: the kernel kills it
@@ -99,18 +84,18 @@ def measure(
 
 
 def times_here(
-    setting: dict[str, Any], precisions: dict[str, str], events: list[str], limit: int | None, rounds: int
+    setting: dict[str, Any], runs: dict[str, dict[str, str]], events: list[str], limit: int | None, rounds: int
 ) -> dict[str, Any]:
-    """Run events in this process, after a made-up one; the precisions take turns, so that all meet the same load.
+    """Run events in this process, after a made-up one; the runs take turns, so that all meet the same load.
 
     Returns "seconds": name to, of each event, the shortest time of each stage and of "all"; "failed": name to why it was given
     up; "largest": number of the event with most hits.
     """
-    pipelines = {name: Setting(**setting).open(precision) for name, precision in precisions.items()}
+    pipelines = {name: Setting(**setting).open(Run(**run)) for name, run in runs.items()}
     for pipeline in pipelines.values():
         pipeline.warm_up()
     failed: dict[str, str] = {}
-    seconds: dict[str, list[dict[str, float]]] = {name: [] for name in precisions}
+    seconds: dict[str, list[dict[str, float]]] = {name: [] for name in runs}
     sizes = []
     for source in open_events(events)[:limit]:
         event = source.read()
@@ -130,9 +115,14 @@ def times_here(
     return {"seconds": seconds, "failed": failed, "largest": sizes.index(max(sizes))}
 
 
-def peaks_here(setting: dict[str, Any], precision: str, events: list[str], limit: int | None, number: int) -> dict[str, int]:
-    """Run one event in this process, after a made-up one; return the largest size of the process in each stage and in "all"."""
-    pipeline = Setting(**setting).open(precision)
+def peaks_here(
+    setting: dict[str, Any], run: dict[str, str], events: list[str], limit: int | None, number: int
+) -> dict[str, int]:
+    """Run one event in this process, after a made-up one; return the largest size of the process in each stage and in "all".
+
+    On a device: of what is held there.
+    """
+    pipeline = Setting(**setting).open(Run(**run))
     pipeline.warm_up()
     found = {stage.name: stage.peak_bytes for stage in pipeline.run(open_events(events)[:limit][number].read()).stages}
     return found | {TOTAL: max(found.values())}

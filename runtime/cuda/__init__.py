@@ -1,1 +1,4 @@
-"""Neighbours and components on a GPU: kernels in Triton, each with a twin in plain torch. Importing a module here loads torch."""
+"""The pipeline on a GPU: neighbours, networks and components there, kernels in Triton with a twin in plain torch for each.
+
+Importing a module here loads torch, but for `engines.table`, which names the engines.
+"""

@@ -30,15 +30,17 @@ class Case:
     """A kernel as it is launched.
 
     name: of the kernel and its form. kernel: the Triton function. types: of its arguments, as Triton writes them, such as "*fp32"
-    or "i32". constants: its compile-time arguments, and those that are None in this form. options: of the compiler,
-    which fuses products with sums unless told otherwise.
+    or "i32"; a tuple of those for a tuple. constants: its compile-time arguments, and those that are None in this form. options:
+    of the compiler, which fuses products with sums unless told otherwise. aligned: pointers that are multiples of 16 bytes, as
+    Triton sees in a launch; of a tuple, all are.
     """
 
     name: str
     kernel: Any
-    types: Mapping[str, str]
+    types: Mapping[str, Any]
     constants: Mapping[str, Any]
     options: Mapping[str, Any] = field(default_factory=dict)
+    aligned: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,10 @@ def build(case: Case, architecture: int) -> Build:
 def compiled_case(case: Case, architecture: int) -> Any:
     """Return what Triton makes of a kernel: `asm` by language, `metadata`."""
     signature = {name: "constexpr" if name in case.constants else case.types[name] for name in case.kernel.arg_names}
-    source = ASTSource(case.kernel, signature, constexprs=dict(case.constants))
+    places = [(case.kernel.arg_names.index(name), case.types[name]) for name in case.aligned if name not in case.constants]
+    paths = [path for n, kind in places for path in ([(n,)] if isinstance(kind, str) else [(n, i) for i in range(len(kind))])]
+    attributes = {path: [["tt.divisibility", 16]] for path in paths}
+    source = ASTSource(case.kernel, signature, constexprs=dict(case.constants), attrs=attributes)
     return triton.compile(source, target=GPUTarget("cuda", architecture, WARP), options=dict(case.options))
 
 

@@ -30,20 +30,8 @@ def components_cuda(edge_index: torch.Tensor, num_hits: int) -> torch.Tensor:
     Raises:
         InputError: edges on no CUDA device, not int64 [2, E], or that name a hit that does not exist.
     """
-    if edge_index.ndim != 2 or edge_index.shape[0] != 2 or edge_index.dtype != torch.int64:
-        raise InputError(
-            f"{WHO}: edges must be int64 [2, E], found {list(edge_index.shape)} of {edge_index.dtype}; "
-            "give sources and targets as two rows."
-        )
-    require_device(edge_index, WHO)
+    checked_edges(edge_index, num_hits)
     edges = edge_index.shape[1]
-    if edges:
-        lowest, highest = torch.stack(torch.aminmax(edge_index)).tolist()
-        if lowest < 0 or highest >= num_hits:
-            raise InputError(
-                f"{WHO}: edges name hits {lowest} to {highest}, but there are {num_hits} hits, counted from 0; use indices into "
-                "the event's hits, not hit ids."
-            )
     parent = torch.arange(num_hits, dtype=torch.int32, device=edge_index.device)
     if edges:
         settings = {"BLOCK": BLOCK, "num_warps": WARPS, "enable_fp_fusion": False}
@@ -53,6 +41,23 @@ def components_cuda(edge_index: torch.Tensor, num_hits: int) -> torch.Tensor:
         root_kernel[(-(-num_hits // BLOCK),)](parent, root, num_hits, **settings)
         parent = root
     return numbered(parent)
+
+
+def checked_edges(edge_index: torch.Tensor, num_hits: int) -> None:
+    """Raise InputError, as `components_cuda`, for edges that make no sense; waits for the device."""
+    if edge_index.ndim != 2 or edge_index.shape[0] != 2 or edge_index.dtype != torch.int64:
+        raise InputError(
+            f"{WHO}: edges must be int64 [2, E], found {list(edge_index.shape)} of {edge_index.dtype}; "
+            "give sources and targets as two rows."
+        )
+    require_device(edge_index, WHO)
+    if edge_index.shape[1]:
+        lowest, highest = torch.stack(torch.aminmax(edge_index)).tolist()
+        if lowest < 0 or highest >= num_hits:
+            raise InputError(
+                f"{WHO}: edges name hits {lowest} to {highest}, but there are {num_hits} hits, counted from 0; use indices into "
+                "the event's hits, not hit ids."
+            )
 
 
 def numbered(root: torch.Tensor) -> torch.Tensor:

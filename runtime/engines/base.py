@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar, cast, runtime_checkable
 
@@ -13,6 +14,7 @@ from trkx.backends import require
 from trkx.bundle import Bundle
 from trkx.errors import BundleError, SpecError, unknown_name
 from trkx.identity import require_same
+from trkx.runtime.cuda.engines.table import DEVICE_ENGINES
 from trkx.runtime.describe import describe_safetensors
 from trkx.runtime.precision import EXACT, precisions
 
@@ -67,13 +69,14 @@ ENGINES = {
     "torchscript": "trkx.runtime.engines.torchscript",
     "eager": "trkx.runtime.engines.eager",
 }
-REDUCED = ("tiled",)
+REDUCED = ("tiled", "onnxruntime")
 """Engines that also run in other precisions than float32."""
 
 
 def open_engine(name: str, bundle: Bundle, threads: int, precision: str = EXACT) -> Engine:
     """Load the networks of a bundle into an engine that uses `threads` threads.
 
+    An engine on a GPU (`trkx.runtime.cuda.engines.table`) comes back with the doors of one on the host: its answers are copied.
     precision: of all stages, or of each, as in `trkx.runtime.precision.precisions`.
 
     Raises:
@@ -81,13 +84,25 @@ def open_engine(name: str, bundle: Bundle, threads: int, precision: str = EXACT)
         MissingExtraError: the engine's package is not installed.
         BundleError: a file that is missing, edited, or can't be loaded.
     """
+    if name in DEVICE_ENGINES:
+        return _on_host(name, bundle, precision)
     if name not in ENGINES:
-        raise SpecError(unknown_name("engine", name, ENGINES))
+        raise SpecError(unknown_name("engine", name, (*ENGINES, *DEVICE_ENGINES)))
     require("engine", name)
     if name not in REDUCED and set(precisions(precision).values()) != {EXACT}:
-        raise SpecError(f"engine '{name}' runs in {EXACT} only; {precision} is for: {', '.join(REDUCED)}.")
+        able = ", ".join((*REDUCED, *DEVICE_ENGINES))
+        raise SpecError(f"engine '{name}' runs in {EXACT} only; {precision} is for: {able}.")
     opener = cast(Callable[..., Engine], importlib.import_module(ENGINES[name]).open_engine)
     return opener(bundle, threads, precision) if name in REDUCED else opener(bundle, threads)
+
+
+def _on_host(name: str, bundle: Bundle, precision: str) -> Engine:
+    if importlib.util.find_spec("torch") is None:
+        require("engine", name)  # says how to get it
+    from trkx.runtime.cuda.engines.table import device_of, open_device_engine
+    from trkx.runtime.cuda.on_host import OnHost
+
+    return OnHost(open_device_engine(name, bundle, device_of("cuda"), precision))
 
 
 def read_weights(bundle: Bundle, load: Callable[[bytes], W]) -> W:
@@ -110,6 +125,24 @@ def of_stage(weights: Mapping[str, T], stage: str) -> dict[str, T]:
     """Return the weights of one stage, without its name in front of theirs."""
     prefix = f"{stage}."
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+
+
+class StageWeights(dict[str, Float]):
+    """Weights of one stage that remember which of them were read."""
+
+    def __init__(self, weights: Mapping[str, Float], stage: str) -> None:
+        super().__init__(of_stage(weights, stage))
+        self._read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Float:
+        self._read.add(name)
+        return super().__getitem__(name)
+
+    def done(self, stage: str) -> None:
+        """Raise BundleError if a tensor was not read."""
+        left = sorted(set(self) - self._read)
+        if left:
+            raise BundleError(f"the weights of the {stage} have {', '.join(left[:5])}, which the specification has no place for.")
 
 
 def not_loadable(bundle: Bundle, stage: str, format: str, error: Exception) -> BundleError:

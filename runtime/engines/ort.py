@@ -8,8 +8,10 @@ import numpy as np
 import onnxruntime as ort
 
 from trkx.bundle import Bundle
+from trkx.errors import BundleError, SpecError, TrkxError
 from trkx.identity import require_same
 from trkx.runtime.engines.base import Float, Int, not_loadable
+from trkx.runtime.precision import EXACT, FILE_TYPES, precisions, spelled
 
 LOG_ERRORS_ONLY = 3
 
@@ -41,11 +43,13 @@ class OrtEngine:
         return self._run("gnn", self._shrink, x=x, edge_index=np.ascontiguousarray(edge_index), **more).reshape(-1)
 
 
-def open_engine(bundle: Bundle, threads: int) -> OrtEngine:
-    """Return the engine for a bundle's ONNX files.
+def open_engine(bundle: Bundle, threads: int, precision: str = EXACT) -> OrtEngine:
+    """Return the engine for a bundle's ONNX files; of each stage the file that computes in its precision.
 
     Raises:
-        BundleError: a file is edited, is refused by ONNX Runtime, or says that it was made for another spec or stage.
+        SpecError: a precision that no file says, of a stage that the bundle lacks, or that ONNX Runtime's CPU provider lacks.
+        BundleError: no such file, or one that is edited, is refused by ONNX Runtime, or says that it was made for another spec
+            or stage.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -54,12 +58,42 @@ def open_engine(bundle: Bundle, threads: int) -> OrtEngine:
     options.enable_mem_pattern = False  # sizes differ from event to event: patterns would be kept for each
     options.add_session_config_entry("session.force_spinning_stop", "1")  # leave the cores to the next stage
     sessions = {}
-    for stage in bundle.spec.stages:
-        data = bundle.read(stage, "onnx")
+    for stage, type_ in _types(bundle, precision).items():
+        data = bundle.read(stage, "onnx", type_)
+        where = str(bundle.path / bundle.entry(stage, "onnx", type_).path)
         try:
             sessions[stage] = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises classes of its own that share no public base
-            raise not_loadable(bundle, stage, "onnx", error) from error
-        where = str(bundle.path / bundle.entry(stage, "onnx").path)
+            raise _refused(bundle, stage, where, type_, error) from error
         require_same(sessions[stage].get_modelmeta().custom_metadata_map, bundle.spec, where, stage)
     return OrtEngine(sessions)
+
+
+def _refused(bundle: Bundle, stage: str, where: str, type_: str, error: Exception) -> TrkxError:
+    if type_ == FILE_TYPES[EXACT]:
+        return not_loadable(bundle, stage, "onnx", error)
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if "NOT_IMPLEMENTED" in first:
+        return SpecError(f"{where}: ONNX Runtime's CPU provider does not compute in {type_} ({first}). Engine 'tiled' does.")
+    return BundleError(f"{where}: can't be loaded ({first}). Upgrade ONNX Runtime, or export the bundle again.")
+
+
+def _types(bundle: Bundle, precision: str) -> dict[str, str]:
+    """Return stage to the `FileEntry.precision` of the file that is wanted; BundleError names all that are not there."""
+    wanted = precisions(precision, bundle.spec.stages)
+    unsaid = next((name for name in wanted.values() if name not in FILE_TYPES), "")
+    if unsaid:
+        raise SpecError(
+            f"engine 'onnxruntime' does not run in {unsaid} on a CPU: its files compute in {', '.join(FILE_TYPES)}. Engine "
+            f"'tiled' has {unsaid}."
+        )
+    types = {stage: FILE_TYPES[wanted[stage]] for stage in bundle.spec.stages}
+    held = {(entry.stage, entry.precision) for entry in bundle.manifest.files if entry.format == "onnx" and not entry.target}
+    halves = {(stage, type_) for stage, type_ in types.items() if type_ != FILE_TYPES[EXACT]}
+    missing = [f"{stage} in {type_}" for stage, type_ in types.items() if (stage, type_) in halves - held]
+    if missing:
+        raise BundleError(
+            f"{bundle.path}: precision '{precision}' needs ONNX files that the bundle lacks: {', '.join(missing)}. Export it "
+            f"again with --precision {spelled(precision, bundle.spec.stages)}."
+        )
+    return types

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from safetensors.numpy import load
 
 from trkx.bundle import Bundle
-from trkx.errors import BundleError, SpecError
+from trkx.errors import SpecError
 from trkx.runtime.engines import base
-from trkx.runtime.engines.base import EdgeFilter, Engine, Float, Int, of_stage, read_weights
+from trkx.runtime.engines.base import EdgeFilter, Engine, Float, Int, StageWeights, read_weights
 from trkx.runtime.precision import EXACT, precisions
 from trkx.runtime.tiled.attention import TiledAttention
 from trkx.runtime.tiled.chains import Weights
@@ -38,7 +38,7 @@ class TiledEngine:
         self._other = other
         self._embedding = self._filter = None
         self._gnn: GraphNetwork | None = None
-        wanted = precisions(precision)
+        wanted = precisions(precision, spec.stages)
         for stage, network in spec.networks.items():
             if stage not in stages:
                 continue
@@ -49,7 +49,7 @@ class TiledEngine:
                         f"Runtime does. Say {stage}=fp32."
                     )
                 continue
-            own, target = _Read(weights, stage), host(wanted[stage])
+            own, target = StageWeights(weights, stage), host(wanted[stage])
             if stage == "embedding" and spec.embedding is not None:
                 self._embedding = TiledEmbedding(spec.embedding, spec.features, own, target)
             elif stage == "filter" and spec.filter is not None:
@@ -90,31 +90,14 @@ def open_engine(bundle: Bundle, threads: int, precision: str) -> TiledEngine:
     """Return the engine for a bundle's weights.
 
     Raises:
-        SpecError: a precision that a stage does not run in.
+        SpecError: a precision that a stage does not run in, or of a stage that the bundle lacks.
         BundleError: they are edited, say that they were made for another spec, or do not fit theirs.
         MissingExtraError: a network has to see all rows of an event at once, and ONNX Runtime, which can, is not installed.
     """
+    precisions(precision, bundle.spec.stages)  # refused before anything is read
     whole = any(network.looks_at_all_rows for network in bundle.spec.networks.values())
     other = base.open_engine("onnxruntime", bundle, threads) if whole else None
     return TiledEngine(bundle.spec, read_weights(bundle, load), threads, other, precision=precision)
-
-
-class _Read(dict[str, Float]):
-    """Weights of one stage that remember which of them were read."""
-
-    def __init__(self, weights: Mapping[str, Float], stage: str) -> None:
-        super().__init__(of_stage(weights, stage))
-        self._read: set[str] = set()
-
-    def __getitem__(self, name: str) -> Float:
-        self._read.add(name)
-        return super().__getitem__(name)
-
-    def done(self, stage: str) -> None:
-        """Raise BundleError if a tensor was not read."""
-        left = sorted(set(self) - self._read)
-        if left:
-            raise BundleError(f"the weights of the {stage} have {', '.join(left[:5])}, which the specification has no place for.")
 
 
 def _graph_network(spec: PipelineSpec, weights: Weights, target: Host) -> GraphNetwork:

@@ -39,7 +39,7 @@ def edge_contraction(edge_index: Int, weight: NDArray[np.floating], num_hits: in
     """
     require_edges(edge_index)
     if weight.shape != edge_index.shape[1:]:
-        raise InputError(f"edge contraction: expected {edge_index.shape[1]} weights, found {list(weight.shape)}.")
+        raise wrong_number_of_weights(edge_index.shape[1], list(weight.shape))
     # Numba is loaded when it is needed
     from trkx.runtime.labelling import split
     from trkx.runtime.labelling.contract import contract_each
@@ -49,7 +49,7 @@ def edge_contraction(edge_index: Int, weight: NDArray[np.floating], num_hits: in
     wide = np.ascontiguousarray(weight, np.float64)
     state, *positive = split.positive_edges(source, target, wide, num_hits, UNIT, LIMIT)
     if state == split.NOT_A_NUMBER:
-        raise InputError("edge contraction: a weight is NaN; look at the logits of the GNN.")
+        raise bad_weight()
     if state == split.NOT_A_HIT:
         raise outside(edge_index, num_hits)
     component = connected_components(np.stack(positive), num_hits, components)
@@ -61,6 +61,16 @@ def edge_contraction(edge_index: Int, weight: NDArray[np.floating], num_hits: in
     lowest = contract_each(low, high, units, component, place, first)
     label: Int = numbered(lowest)
     return label
+
+
+def wrong_number_of_weights(edges: int, shape: list[int]) -> InputError:
+    """Return the error for weights of another shape than [edges]."""
+    return InputError(f"edge contraction: expected {edges} weights, found {shape}.")
+
+
+def bad_weight() -> InputError:
+    """Return the error for a weight that is NaN."""
+    return InputError("edge contraction: a weight is NaN; look at the logits of the GNN.")
 
 
 def _summed(low: Int, high: Int, units: Int) -> tuple[Int, Int, Int]:

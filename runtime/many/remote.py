@@ -21,12 +21,15 @@ from trkx.runtime.tracks import Tracks
 
 @dataclass(frozen=True)
 class Job:
-    """How a bundle is opened; the arguments of `Pipeline.open`. bundle: its path at the client, for messages."""
+    """How a bundle is opened; the arguments of `Pipeline.open`. bundle: its path at the client, for messages.
+
+    An engine on a GPU runs on the first that the worker's process sees: give each worker one by CUDA_VISIBLE_DEVICES.
+    """
 
     bundle: str
     engine: str
-    neighbours: str
-    labelling: str
+    neighbours: str | None
+    labelling: str | None
     threads: int
     precision: str = EXACT
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from trkx.errors import MissingExtraError, SpecError, unknown_name
@@ -32,6 +34,7 @@ class Backend:
         does: what it can do, in a few words.
         note: a limit worth knowing, "" if none.
         command: what installs it, where no extra does.
+        gpu: it runs on an NVIDIA GPU only.
     """
 
     kind: Kind
@@ -41,6 +44,7 @@ class Backend:
     does: str
     note: str = ""
     command: str = ""
+    gpu: bool = False
 
     @property
     def install(self) -> str:
@@ -69,6 +73,17 @@ _ORT = Need("onnxruntime", ("onnxruntime", "onnxruntime-gpu"))
 _ONNX = Need("onnx", ("onnx",))
 _ONNXSCRIPT = Need("onnxscript", ("onnxscript",))
 _ONNXSIM = Need("onnxsim", ("onnxsim",))
+_TRITON = Need("triton", ("triton",))
+_ORT_GPU = Need("onnxruntime", ("onnxruntime-gpu", "onnxruntime"))
+_TENSORRT = Need("tensorrt", ("tensorrt",))
+_CUPY = Need("cupy", ("cupy-cuda13x", "cupy-cuda12x"))
+_POLYGRAPHY = Need("polygraphy", ("polygraphy",))
+
+GPU_PLACES = ("/dev/nvidia[0-9]*", "/proc/driver/nvidia/gpus/*", "/dev/dxg", "/Windows/System32/nvcuda.dll")
+"""Where the driver of an NVIDIA GPU shows (Linux, a container, Windows' Linux, Windows): a look that loads nothing."""
+NEEDS_GPU = "needs an NVIDIA GPU"
+GPU_PROVIDERS = {"onnxruntime-cuda": "CUDAExecutionProvider", "onnxruntime-tensorrt": "TensorrtExecutionProvider"}
+"""Engine to the part of ONNX Runtime that it needs, which only builds for GPUs have."""
 
 BACKENDS: tuple[Backend, ...] = (
     Backend("engine", "tiled", (_NUMBA,), "", "runs the networks tile by tile, as machine code for their shapes",
@@ -76,11 +91,27 @@ BACKENDS: tuple[Backend, ...] = (
     Backend("engine", "onnxruntime", (_ORT,), "cpu", "runs the bundle's ONNX files on the CPU", "needs no torch"),
     Backend("engine", "torchscript", (_TORCH,), "export", "runs the bundle's TorchScript files on the CPU"),
     Backend("engine", "eager", (_TORCH,), "export", "runs the networks as PyTorch modules", "reads the weights, no model file"),
+    Backend("engine", "triton", (_TORCH, _TRITON), "cuda", "runs the networks on a GPU, as fused kernels in Triton",
+            "reads the weights; the same digits in every run", gpu=True),
+    Backend("engine", "torch-cuda", (_TORCH,), "cuda", "runs the networks on a GPU as PyTorch modules",
+            "reads the weights; sums over edges by atomic additions: last digits differ from run to run", gpu=True),
+    Backend("engine", "torch-compile", (_TORCH, _TRITON), "cuda", "runs the networks on a GPU through torch.compile",
+            "compiles for minutes; last digits differ from run to run, as of torch-cuda", gpu=True),
+    Backend("engine", "onnxruntime-cuda", (_TORCH, _ORT_GPU), "cuda,gpu", "runs the bundle's ONNX files on a GPU",
+            "files of target ort-cuda; last digits may differ from run to run; its memory is not in the stages' peaks", gpu=True),
+    Backend("engine", "onnxruntime-tensorrt", (_TORCH, _ORT_GPU), "cuda,gpu", "runs the bundle's ONNX files through TensorRT",
+            "files of target tensorrt; builds engines on first use; its memory is not in the stages' peaks", gpu=True),
+    Backend("engine", "tensorrt", (_TORCH, _TENSORRT, _POLYGRAPHY), "cuda,tensorrt", "runs the bundle's files in TensorRT itself",
+            "files of target tensorrt; builds engines on first use", gpu=True),
     Backend("neighbours", "grid", (_NUMBA,), "", "exact pairs within a radius, on all cores", "default; compiles on first use"),
     Backend("neighbours", "kdtree", (_SCIPY,), "", "exact pairs within a radius, scipy's cKDTree", "reference"),
     Backend("neighbours", "brute", (_NUMPY,), "", "exact pairs within a radius, all against all", "reference; small events only"),
+    Backend("neighbours", "triton", (_TORCH, _TRITON), "cuda", "exact pairs within a radius, on a GPU",
+            "default of engines on a GPU", gpu=True),
     Backend("labelling", "union_find", (_NUMBA,), "", "connected components", "default; compiles on first use"),
     Backend("labelling", "scipy", (_SCIPY,), "", "connected components, scipy's csgraph", "reference"),
+    Backend("labelling", "triton", (_TORCH, _TRITON), "cuda", "connected components, on a GPU",
+            "default of engines on a GPU", gpu=True),
     Backend(
         "simulation",
         "fatras",
@@ -112,6 +143,19 @@ BACKENDS: tuple[Backend, ...] = (
         "is compiled for the torch that is installed, which takes minutes",
         "pip install wheel && pip install --no-build-isolation torch_cluster",
     ),
+    Backend("peer", "faiss-gpu", (_TORCH, Need("faiss", ("faiss-gpu", "faiss-gpu-cu12", "faiss-cpu"))), "",
+            "trkx bench --device: nearest neighbours on a GPU", "takes the place of faiss-cpu", "pip install faiss-gpu", True),
+    Backend("peer", "frnn", (_TORCH, Need("frnn", ("frnn",))), "", "trkx bench --device: fixed radius on a GPU, of the 2021 talk",
+            "is compiled", "pip install --no-build-isolation ./FRNN/external/prefix_sum ./FRNN, in a clone of lxxue/FRNN", True),
+    Backend("peer", "frnn_cuda", (_TORCH, Need("frnn_cuda", ("frnn_cuda", "frnn-cuda"))), "",
+            "trkx bench --device: fixed radius on a GPU", "libFRNN; is compiled, with FRNN_BUILD_TORCH=ON",
+            "pip install --no-build-isolation ./libFRNN, a clone of xju2/libFRNN", True),
+    Backend("peer", "cugraph", (_TORCH, Need("cugraph", ("cugraph-cu13", "cugraph-cu12")),
+                                Need("cudf", ("cudf-cu13", "cudf-cu12")), _CUPY), "",
+            "trkx bench --device: connected components on a GPU, of the 2021 talk", "", "pip install cugraph-cu13", True),
+    Backend("peer", "pylibcugraph", (_TORCH, Need("pylibcugraph", ("pylibcugraph-cu13", "pylibcugraph-cu12")),
+                                     _CUPY), "",
+            "trkx bench --device: connected components on a GPU", "", "pip install pylibcugraph-cu13", True),
 )
 
 
@@ -128,12 +172,14 @@ def backend(kind: Kind, name: str) -> Backend:
     return rows[name]
 
 
-def probe(row: Backend, load: bool = False) -> Availability:
+def probe(row: Backend, load: bool = False, gpu: bool = True) -> Availability:
     """Return whether a backend can be used here.
 
     Args:
         row: the backend.
-        load: import what it needs as well, which finds broken installations and takes seconds for torch.
+        load: import what it needs as well, which finds broken installations and takes seconds for torch; then torch says whether
+            there is a GPU, instead of a look at where its driver shows.
+        gpu: whether one that runs on a GPU needs one; its code may also run on a CPU, for tests.
     """
     versions, absent, broken = [], [], []
     for need in row.needs:
@@ -146,22 +192,43 @@ def probe(row: Backend, load: bool = False) -> Availability:
                 importlib.import_module(need.module)
             except Exception as error:  # an installed package may fail in any way when it is loaded
                 broken.append(f"{need.module} is installed but does not load: {error}".splitlines()[0])
-    why = "; ".join(([f"{', '.join(absent)} not installed"] if absent else []) + broken)
-    how = row.install if absent else ("reinstall it: " + row.install if broken else "")
-    return Availability(row, not why, ", ".join(versions), why, how)
+    lacks = _lack_of_gpu(row, load and not absent and not broken) if gpu and row.gpu else []
+    why = "; ".join(([f"{', '.join(absent)} not installed"] if absent else []) + broken + lacks)
+    how = [row.install] if absent else ["reinstall it: " + row.install] if broken else []
+    if lacks:
+        how.append(NEEDS_GPU)
+    return Availability(row, not why, ", ".join(versions), why, "; ".join(how))
 
 
-def require(kind: Kind, name: str) -> Backend:
-    """Return a row whose needs are installed.
+def require(kind: Kind, name: str, gpu: bool = True) -> Backend:
+    """Return a row whose needs are installed. gpu: as of `probe`.
 
     Raises:
         SpecError: an unknown name.
-        MissingExtraError: something is not installed; the message holds the command that installs it.
+        MissingExtraError: something is not installed, and the message holds the command that installs it; or there is no GPU, and
+            it says where one was looked for.
     """
-    found = probe(backend(kind, name))
+    found = probe(backend(kind, name), gpu=gpu)
     if not found.available:
-        raise MissingExtraError(f"{kind} '{name}': {found.why_not}. Install: {found.how}")
+        how = found.how if found.how == NEEDS_GPU else f"Install: {found.how}"
+        raise MissingExtraError(f"{kind} '{name}': {found.why_not}. {how}")
     return found.backend
+
+
+def _lack_of_gpu(row: Backend, loaded: bool) -> list[str]:
+    """Return why a backend has no GPU to run on, [] if it has. loaded: what it needs is loaded and may be asked."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if hidden is not None and hidden.strip() in ("", "-1"):
+        return [f"no NVIDIA GPU: CUDA_VISIBLE_DEVICES is '{hidden}', which hides all"]
+    if not loaded and not any(any(Path("/").glob(place.removeprefix("/"))) for place in GPU_PLACES):
+        return [f"no NVIDIA GPU here (no driver at {', '.join(GPU_PLACES)})"]
+    if loaded and not importlib.import_module("torch").cuda.is_available():
+        return ["no NVIDIA GPU that torch can use (torch.cuda.is_available() is False: a CPU build, or a driver too old for it)"]
+    if loaded and row.name in GPU_PROVIDERS:
+        has = importlib.import_module("onnxruntime").get_available_providers()
+        if GPU_PROVIDERS[row.name] not in has:
+            return [f"onnxruntime has no {GPU_PROVIDERS[row.name]} (it has {', '.join(has)}); onnxruntime-gpu takes its place"]
+    return []
 
 
 def _is_there(module: str) -> bool:

@@ -27,8 +27,8 @@ class FileEntry:
 
     Attributes:
         path: relative to the bundle folder, with "/" between parts.
-        stage: the network it holds, "all" for weights and card.
-        format: "onnx", "torchscript", "aoti", "safetensors" or "card".
+        stage: the network it holds, "all" for weights, profiles and card.
+        format: "onnx", "torchscript", "aoti", "safetensors", "profiles" (of TensorRT) or "card".
         precision: "float32", or the precision used inside the model.
         sha256: 64 lower-case hexadecimal digits.
         bytes: size of the file.

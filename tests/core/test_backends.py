@@ -49,7 +49,7 @@ def test_probing_imports_nothing() -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    message = r"unknown labelling backend 'unionfind'\. Did you mean 'union_find'\? Known: scipy, union_find"
+    message = r"unknown labelling backend 'unionfind'\. Did you mean 'union_find'\? Known: scipy, triton, union_find"
     with pytest.raises(SpecError, match=message):
         require("labelling", "unionfind")
 
@@ -63,14 +63,18 @@ def test_a_missing_extra_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_rows_are_unique_and_their_extras_exist() -> None:
     assert len({(r.kind, r.name) for r in BACKENDS}) == len(BACKENDS)
     assert {part for r in BACKENDS for part in r.extra.split(",")} - {""} <= set(EXTRAS)
-    assert list(backends("neighbours")) == ["grid", "kdtree", "brute"]
+    assert list(backends("neighbours")) == ["grid", "kdtree", "brute", "triton"]
 
 
 def test_rows_are_what_the_runtime_has() -> None:
+    from trkx.runtime.cuda.engines.table import DEVICE_ENGINES
     from trkx.runtime.engines import ENGINES
     from trkx.runtime.labelling import BACKENDS as LABELLING
     from trkx.runtime.neighbours.table import BACKENDS as NEIGHBOURS
+    from trkx.runtime.pipeline import ON_DEVICE
 
-    assert set(backends("engine")) == set(ENGINES)
-    assert set(backends("neighbours")) == set(NEIGHBOURS)
-    assert set(backends("labelling")) == set(LABELLING)
+    assert set(backends("engine")) == {*ENGINES, *DEVICE_ENGINES}
+    assert set(backends("neighbours")) == {*NEIGHBOURS, ON_DEVICE}
+    assert set(backends("labelling")) == {*LABELLING, ON_DEVICE}
+    for row in BACKENDS:
+        assert row.kind == "peer" or row.gpu == (row.name == ON_DEVICE or row.name in DEVICE_ENGINES)

@@ -27,18 +27,13 @@ EXCEPTIONS: dict[str, set[str]] = {
     "trkx.runtime.bench.adapters.tree_search": {"torch"},
     "trkx.runtime.bench.torch_peers": {"torch"},
     "trkx.runtime.bench.torch_plain": {"trkx.models", "torch"},
-    "trkx.runtime.cuda.builds": {"triton"},  # kernels of a GPU, and what calls them
-    "trkx.runtime.cuda.components": {"torch", "triton"},
-    "trkx.runtime.cuda.launch": {"torch", "triton"},
-    "trkx.runtime.cuda.near": {"torch", "triton"},
-    "trkx.runtime.cuda.neighbours": {"torch"},
-    "trkx.runtime.cuda.order": {"torch"},
-    "trkx.runtime.cuda.pair_kernels": {"triton"},
-    "trkx.runtime.cuda.twins": {"torch"},
+    "trkx.runtime.cuda.engines.fused": {"trkx.models"},  # runs as torch modules what has no kernels
     "trkx.runtime.engines.eager": {"trkx.models", "torch"},  # runs the networks as torch modules
     "trkx.runtime.engines.torch_cpu": {"torch"},
     "trkx.runtime.engines.torchscript": {"torch"},
 }
+# on a GPU: kernels, and what calls them
+ON_A_GPU = ("trkx.runtime.cuda.", "trkx.runtime.bench.device_")
 # programs: no module imports them
 PROGRAMS = ("trkx.models.reference.",)
 
@@ -70,7 +65,7 @@ def floor(name: str) -> int:
 
 
 def violations(module: str, source: str) -> list[str]:
-    extra = EXCEPTIONS.get(module, set())
+    extra = EXCEPTIONS.get(module, set()) | ({"torch", "triton", "tensorrt"} if module.startswith(ON_A_GPU) else set())
     bad = []
     for line, name in imports(source):
         top = name.split(".")[0]
@@ -102,6 +97,8 @@ def test_floors(module: str) -> None:
         ("trkx.models.networks", "from trkx.runtime.tracks import Tracks"),
         ("trkx.models.networks", "import onnx"),
         ("trkx.runtime.pipeline", "import torch.nn"),
+        ("trkx.runtime.cuda.path", "import onnx"),
+        ("trkx.runtime.cuda.path", "from trkx.models.networks import build_network"),
         ("trkx.runtime.pipeline", "from trkx import export"),
         ("trkx.runtime.pipeline", "from trkx.models.networks import build_network"),
         ("trkx.runtime.pipeline", "from runtime.tracks import Tracks"),

@@ -159,7 +159,7 @@ TWICE = SUM.replace("y = ScatterElements", "a = ScatterElements").replace("messa
 def test_sums_over_one_index_are_prepared_once(name: str, rng: np.random.Generator) -> None:
     model, count = lowered(onnx.parser.parse_model(TWICE), LOWERINGS[name])
     assert count == 2
-    assert sum(node.op_type == "TopK" for node in model.graph.node) == {"buckets": 3, "scatter": 0}.get(name, 1)
+    assert sum(node.op_type == "TopK" for node in model.graph.node) == {"buckets": 3, "scatter": 0, "segments": 0}.get(name, 1)
     target, messages = rng.integers(0, 30, 200), rng.normal(size=(200, WIDTH)).astype(np.float32)
     np.testing.assert_allclose(run(model, 30, target, messages), 2 * exactly("add", 30, target, messages), rtol=1e-4, atol=1e-5)
 
@@ -204,11 +204,12 @@ def test_names_of_the_graph_are_not_taken_twice() -> None:
 def test_targets_and_lowerings_are_known_by_name() -> None:
     assert lowering_of("ort-cpu").name == "buckets"
     assert lowering_of("acts-onnx").name == "scatter"
+    assert lowering_of("tensorrt").name == "segments"  # plug-ins on request only
     assert lowering_of("ort-cpu", "doubling").name == "doubling"
     for target, name, message in (
         ("ort-gpu", None, r"unknown target 'ort-gpu'.*Did you mean"),
         ("ort-cpu", "scater", r"unknown lowering 'scater'.*Did you mean 'scatter'"),
-        ("tensorrt", "prefix64", "prefix64 is not right or not fast on tensorrt; choose scatter"),
+        ("tensorrt", "prefix64", "prefix64 is not right or not fast on tensorrt; choose segments or scatter"),
         ("libtorch", None, "a lowering is for ONNX"),
     ):
         with pytest.raises(ExportError, match=message):

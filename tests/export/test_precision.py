@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from support.tiny import TinyExport
 
 from trkx.bundle import STAGES, Bundle
-from trkx.errors import ExportError
+from trkx.errors import ExportError, SpecError
 from trkx.export.build import embedder
 from trkx.export.check import Expectation, expectations
 from trkx.export.lint.run import lint_file
@@ -28,6 +28,7 @@ from trkx.export.precision.table import TYPES, HalfType, file_precision, rounded
 from trkx.export.validation.model_file import ModelFile
 from trkx.export.validation.oracle import oracle_for
 from trkx.export.zoo import Case, cases
+from trkx.runtime.precision import FILE_TYPES, MIXED, PRECISIONS, precisions
 
 FP16, BF16 = TYPES["float16"], TYPES["bfloat16"]
 FLOAT = TensorProto.FLOAT
@@ -87,11 +88,24 @@ def test_numbers_round_to_nearest_even(rng: np.random.Generator) -> None:
 
 def test_which_stage_gets_which_file() -> None:
     assert [file_precision("fp16", stage) for stage in STAGES] == ["float16"] * 3
-    assert [file_precision("mixed", stage) for stage in STAGES] == ["float32", "float16", "float16"]
-    assert [file_precision("bf16", stage) for stage in STAGES] == ["float32", "bfloat16", "bfloat16"]
+    assert [file_precision("mixed", stage) for stage in STAGES] == ["float32", "bfloat16", "bfloat16"]
+    assert [file_precision("bf16", stage) for stage in STAGES] == ["bfloat16"] * 3
+    assert [file_precision("filter=fp16,gnn=bf16", stage) for stage in STAGES] == ["float32", "float16", "bfloat16"]
     assert types_of(("fp16", "mixed", "bf16"), "gnn") == (FP16, BF16)
-    with pytest.raises(ExportError, match="unknown precision 'int8'"):
+    with pytest.raises(SpecError, match="unknown precision 'int8'"):
         file_precision("int8", "gnn")
+    with pytest.raises(ExportError, match="there is no tf32 file"):
+        file_precision("gnn=tf32", "gnn")
+
+
+def test_a_word_means_the_same_for_files_and_for_runs() -> None:
+    for word in (*PRECISIONS, MIXED, "filter=fp16,gnn=bf16"):
+        for stage, run in precisions(word).items():
+            if run == "tf32":
+                with pytest.raises(ExportError):
+                    file_precision(word, stage)
+            else:
+                assert file_precision(word, stage) == FILE_TYPES[run]
 
 
 # --- bounds and plan
@@ -226,7 +240,8 @@ def test_emulation_agrees_with_engines(models: dict[str, onnx.ModelProto], rng: 
 
 
 @pytest.mark.parametrize(
-    ("stage", "precision"), [("embedding", "float16"), ("filter", "bfloat16"), ("gnn", "float16"), ("gnn", "bfloat16")]
+    ("stage", "precision"),
+    [("embedding", "float16"), ("embedding", "bfloat16"), ("filter", "bfloat16"), ("gnn", "float16"), ("gnn", "bfloat16")]
 )
 def test_right_files_pass(stage: str, precision: str, tiny_export: TinyExport, models: dict[str, onnx.ModelProto],
                           zoo: dict[str, list[Expectation]]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,20 +12,24 @@ import onnx
 import onnxruntime
 import pytest
 from support.tiny import TinyExport
+from typer.testing import CliRunner
 
-from trkx.bundle import STAGES, Bundle
-from trkx.errors import ExportError
+from trkx.bundle import STAGES, Bundle, write_manifest
+from trkx.cli import app
+from trkx.errors import BundleError, ExportError, SpecError
 from trkx.export import build
 from trkx.export.build import ExportReport, export_models, steps_of
 from trkx.export.lint.run import lint
 from trkx.export.precision import files as half_files
 from trkx.export.precision.convert import Converted, in_half
 from trkx.export.precision.table import HalfType, file_precision
+from trkx.export.validation import lone as alone
 from trkx.export.validation import validate
 from trkx.export.zoo import cases
+from trkx.runtime.engines import open_engine
 
 SOME = ("event", "star", "one edge", "zero edges")
-WORDS = ("mixed", "bf16")
+WORDS = ("filter=fp16,gnn=fp16", "mixed")
 Exported = tuple[Path, ExportReport, list[tuple[str, int, int]]]
 
 
@@ -52,7 +59,7 @@ def test_each_stage_has_its_files(exported: Exported) -> None:
             assert held.get("pkg.trkx.precision", "float32") == file_precision(word, stage)
     assert "products in half precision" in bundle.entry("gnn", "onnx", "float16", "acts-onnx").note
     assert bundle.entry("gnn", "onnx").path == "gnn.onnx"  # who asks for nothing gets float32
-    assert bundle.manifest.provenance["options"]["precisions"] == list(WORDS)
+    assert bundle.manifest.provenance["options"]["precisions"] == ["filter=fp16,gnn=fp16", "filter=bf16,gnn=bf16"]
     assert [done for _, done, _ in steps] == list(range(steps_of(bundle.spec, ("acts-onnx",), WORDS)))
 
 
@@ -83,6 +90,57 @@ def test_validation_looks_at_them_too(exported: Exported, monkeypatch: pytest.Mo
         assert any(group == "decisions" for group, _ in groups)
     scored = {score.file for score in report.scores}
     assert {"gnn.onnx", "gnn.fp16.onnx", "gnn.bf16.onnx"} <= scored
+
+
+def test_what_no_engine_here_runs_is_named_to_the_last_line(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validate, "cases", lambda *args: [case for case in cases(*args) if case.name in SOME])
+    result = CliRunner().invoke(app, ["validate", str(exported[0]), "--quick", "--json", str(exported[0].parent / "v.json")])
+    assert result.exit_code == 0, result.output
+    last = " ".join(result.stdout.split("\n")[-2:])
+    assert "passed: " in last and " not checked; run by no engine here: " in last
+    wanted = {"filter.bf16.onnx", "gnn.bf16.onnx", "acts-onnx/filter.bf16.onnx", "acts-onnx/gnn.bf16.onnx"}
+    assert set(last.split("no engine here: ")[1].strip().split(", ")) == wanted
+    assert set(json.loads((exported[0].parent / "v.json").read_text())["not_run"]) == wanted
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_a_half_precision_file_on_its_own(precision: str, exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alone, "cases", lambda *args: [case for case in cases(*args) if case.name in SOME])
+    path = exported[0] / Bundle.open(exported[0]).entry("gnn", "onnx", precision).path
+    report = alone.validate_file(path, level="export")
+    assert [row.detail for row in report.rows if row.status == "failed"] == []
+    checked = {(row.group, row.case): row.status for row in report.rows}
+    assert checked["graphs", "float32 where it must be"] == "passed"
+    assert checked["graphs", "casts alone were added"] == "not checked"
+    assert report.not_run == (() if precision == "float16" else (path.name,))
+    groups = {row.group for row in report.rows if row.status == "passed"}
+    assert ("repeatability" in groups and "invariance" in groups) == (precision == "float16")
+
+
+def test_a_half_precision_file_on_its_own_that_sums_in_half_fails(exported: Exported, tmp_path: Path) -> None:
+    model = onnx.load_model_from_string(Bundle.open(exported[0]).read("gnn", "onnx", "float16"))
+    last = next(node for node in model.graph.node if "output" in node.output)
+    last.output[0] = "logits"
+    model.graph.node.extend([
+        onnx.helper.make_node("Cast", ["logits"], ["logits_half"], to=onnx.TensorProto.FLOAT16),
+        onnx.helper.make_node("Cast", ["logits_half"], ["output"], to=onnx.TensorProto.FLOAT),
+    ])
+    (tmp_path / "gnn.onnx").write_bytes(model.SerializeToString())
+    report = alone.validate_file(tmp_path / "gnn.onnx", level="export")
+    assert any(row.status == "failed" and "makes the output from float16" in row.detail for row in report.rows)
+
+
+def test_a_bundle_that_was_exported_with_the_old_words_still_runs(exported: Exported, tmp_path: Path) -> None:
+    folder = tmp_path / "old"  # "mixed" once meant float16 for files; the files always said so themselves
+    shutil.copytree(exported[0], folder)
+    manifest = Bundle.open(folder).manifest
+    files = tuple(entry for entry in manifest.files if entry.precision != "bfloat16")
+    options = {**manifest.provenance["options"], "precisions": ["mixed"]}
+    write_manifest(folder, replace(manifest, files=files, provenance={**manifest.provenance, "options": options}))
+    bundle = Bundle.open(folder)
+    open_engine("onnxruntime", bundle, 1, "filter=fp16,gnn=fp16")
+    with pytest.raises(BundleError, match=r"precision 'mixed' needs ONNX files that the bundle lacks: filter in bfloat16"):
+        open_engine("onnxruntime", bundle, 1, "mixed")
 
 
 def test_the_half_file_is_half_and_near(exported: Exported) -> None:
@@ -116,6 +174,10 @@ def test_a_wrong_conversion_leaves_nothing(tiny_export: TinyExport, tmp_path: Pa
 
 
 def test_an_unknown_precision_is_refused_before_anything_is_written(tiny_export: TinyExport, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"unknown precision 'half'.*fp16"):
-        export_models(tiny_export.source, tmp_path / "bundle", tiny_export.event, precisions=("half",))
+    for word, error, message in (
+        ("half", SpecError, r"unknown precision 'half'.*fp16"), ("tf32", ExportError, "there is no tf32 file"),
+        ("gmm=fp16", SpecError, "unknown stage 'gmm'"),
+    ):
+        with pytest.raises(error, match=message):
+            export_models(tiny_export.source, tmp_path / "bundle", tiny_export.event, precisions=(word,))
     assert not (tmp_path / "bundle").exists()

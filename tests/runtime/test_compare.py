@@ -18,12 +18,14 @@ from trkx.errors import BundleError, InputError, SpecError
 from trkx.runtime.compare import alone
 from trkx.runtime.compare.alone import Bands, embedding_change, filter_changes
 from trkx.runtime.compare.changes import Changes, EdgeChanges, StageChange, TrackChanges
-from trkx.runtime.compare.events import compare_event, compare_events
+from trkx.runtime.compare.events import Found, compare_event, compare_events
 from trkx.runtime.compare.physics import TruthChanges, Z, paired_difference, truth_changes
 from trkx.runtime.compare.recommend import Rule, advice
-from trkx.runtime.compare.report import emulated_here, named_precisions
+from trkx.runtime.compare.report import Comparison
+from trkx.runtime.compare.runs import Run, Setting, emulated_here, emulated_words, named_runs, open_runs
 from trkx.runtime.compare.scores import Decisions, Differences
-from trkx.runtime.compare.times import StageTime
+from trkx.runtime.compare.sheets import recommendation, sheets
+from trkx.runtime.compare.times import StageTime, Times
 from trkx.runtime.events import Event, write_event_parquet
 from trkx.runtime.features import node_features
 from trkx.runtime.labelling import same_components
@@ -320,6 +322,27 @@ def test_events_without_hits(rng):
     json.dumps(nothing.changes["b"].to_dict(), allow_nan=False)
 
 
+@pytest.mark.parametrize("first", ["host", "device"])
+def test_an_engine_on_a_device_is_compared_as_any_other(first, tiny_bundle):
+    torch = pytest.importorskip("torch", reason="not checked: needs torch")
+    from trkx.bundle import Bundle
+    from trkx.runtime.cuda.engines.table import open_device_engine
+    from trkx.runtime.cuda.path import DevicePipeline
+
+    opened = Bundle.open(tiny_bundle)
+    engine = open_device_engine("torch-cuda", opened, torch.device("cpu"), "fp32")
+    device = DevicePipeline(opened.spec, engine, "grid", "union_find", 1)
+    pair = (Pipeline.open(tiny_bundle, threads=1), device)
+    base, other = pair if first == "host" else pair[::-1]
+    if first == "device":
+        base.run = DevicePipeline(opened.spec, engine, "grid", "union_find", 1).run
+        base.neighbours = "triton"  # there; a comparison finds the same pairs here
+    change = compare_events(base, {"b": other}, small_events(1)).changes["b"]
+    for stage, one in change.alone.items():
+        assert one.scores.largest < 1e-4 and one.decisions.decided > 0 == one.decisions.outside, stage
+    assert change.edges["filter"].edges > 0 and change.tracks.hits > 0
+
+
 def test_without_a_filter(rng):
     spec = replace(SPEC, filter=None, cuts=CutSpec(gnn=0.6), graph=GraphSpec(radius=0.1))
     event = made_up(rng)
@@ -392,20 +415,91 @@ def test_the_fastest_wins_and_what_is_emulated_never_does():
     assert untimed.precision == "fp32" and "no time" in untimed.why[0]
 
 
-@pytest.mark.parametrize("text, message", [
-    ("fp32", "two or more"), ("fp32,fp32", "twice"), ("fp32,int4", "unknown precision"), ("fp32,", "unknown precision"),
-    ("fp32,fliter=bf16", "unknown stage"),
+@pytest.mark.parametrize("precision, engine, message", [
+    ("fp32", "tiled", "two or more"), ("fp32,fp32", "tiled", "twice"), ("fp32,int4", "tiled", "unknown precision"),
+    ("fp32,", "tiled", "unknown precision"), ("fp32,fliter=bf16", "tiled", "unknown stage"),
+    ("fp32", "tiled,tiled", "--engine 'tiled,tiled': tiled stands there twice"),
 ])
-def test_lists_of_precisions_that_make_no_sense(text, message):
+def test_lists_of_runs_that_make_no_sense(precision, engine, message):
     with pytest.raises(SpecError, match=message):
-        named_precisions(text)
+        named_runs(precision, engine)
 
 
-def test_lists_of_precisions():
-    found = named_precisions("fp32, mixed,filter=bf16+gnn=tf32")
-    assert found == {"fp32": "fp32", "mixed": "mixed", "filter=bf16+gnn=tf32": "filter=bf16,gnn=tf32"}
-    assert "tf32" in emulated_here("tiled", found) and emulated_here("onnxruntime", found) == ()
-    assert emulated_here("tiled", {"fp32": "fp32"}) == ()
+def test_lists_of_runs():
+    found = named_runs("fp32, mixed,filter=bf16+gnn=tf32")
+    assert {name: run.precision for name, run in found.items()} == {
+        "fp32": "fp32", "mixed": "mixed", "filter=bf16+gnn=tf32": "filter=bf16,gnn=tf32"
+    }
+    assert {run.engine for run in found.values()} == {"tiled"}
+    assert "filter=bf16+gnn=tf32" in emulated_here(found) and emulated_words("tiled", "tf32") == ("tf32",)
+    assert emulated_words("tiled", "fp32") == emulated_words("triton", "bf16") == ()
+    both = named_runs("fp32,fp16", "tiled, onnxruntime")
+    assert list(both) == ["tiled fp32", "tiled fp16", "onnxruntime fp32", "onnxruntime fp16"]
+    assert both["onnxruntime fp16"] == Run("onnxruntime", "fp16")
+    assert list(named_runs("fp32", "tiled,onnxruntime")) == ["tiled fp32", "onnxruntime fp32"]
+
+
+def test_float16_of_onnxruntime_is_native_on_arm_only(monkeypatch):
+    for machine, wanted in (("x86_64", ("fp16",)), ("aarch64", ())):
+        monkeypatch.setattr("trkx.runtime.compare.runs.platform.machine", lambda machine=machine: machine)
+        assert emulated_words("onnxruntime", "filter=fp16") == wanted
+
+
+def test_what_cannot_be_opened(tiny_bundle):
+    setting = Setting(str(tiny_bundle), threads=1)
+    opened, refused = open_runs(setting, named_runs("fp32,fp16", "tiled,onnxruntime"))
+    assert list(opened) == ["tiled fp32", "tiled fp16", "onnxruntime fp32"]
+    assert "needs ONNX files that the bundle lacks: embedding in float16" in refused["onnxruntime fp16"]
+    for runs in (named_runs("fp32,fp16", "onnxruntime"), named_runs("fp16,fp32", "onnxruntime,tiled")):
+        with pytest.raises(BundleError, match="lacks"):  # one engine; or the first, with which all are compared
+            open_runs(setting, runs)
+    with pytest.raises(SpecError, match=r"nothing can be compared with tiled fp16: .*bundle lacks"):
+        open_runs(setting, named_runs("fp16", "tiled,onnxruntime"))
+    with pytest.raises(SpecError, match="unknown engine 'tilde'"):
+        open_runs(setting, named_runs("fp32,fp16", "tilde"))
+
+
+def comparison_of(runs, seconds, **changes):
+    times = {name: {stage: StageTime((one,), 1 << 20) for stage in ("gnn", "all")} for name, one in seconds.items()}
+    fields = {"found": Found(1, 100, 0, {name: change_of(0) for name in list(runs)[1:]}), "times": Times(times)}
+    values = {"title": "tiny", "runs": runs, "bands": Bands(), "selection": Selection(), "rule": Rule(), **fields, **changes}
+    return Comparison(**values)
+
+
+def test_advice_is_given_engine_by_engine():
+    runs = named_runs("fp32,bf16", "triton,torch-cuda")
+    seconds = {"triton fp32": 1.0, "triton bf16": 0.5, "torch-cuda fp32": 4.0, "torch-cuda bf16": 3.0}
+    found = comparison_of(runs, seconds)
+    assert [(one.engine, one.precision, one.run, one.seconds) for one in found.advice] == [
+        ("triton", "gnn=bf16", "", None), ("torch-cuda", "gnn=bf16", "", None)  # only the GNN was compared: not a whole run
+    ]
+    assert found.fastest is None
+    lines = recommendation(found)
+    assert "Engine triton" in lines and "Engine torch-cuda" in lines
+    assert any("trkx run … --engine torch-cuda --precision gnn=bf16" in line for line in lines)
+    assert "bf16: will do" in lines[1] and "2.00 x as fast" in lines[1] and "1.33 x as fast" in lines[4]
+    assert found.rule_in_words.count("the first run of its engine") == 2
+    slow = comparison_of(runs, {**seconds, "triton bf16": 1.0, "torch-cuda bf16": 4.0})
+    assert slow.fastest.engine == "triton"
+    assert recommendation(slow)[-1] == "Fastest of these as timed here: triton fp32, 4.00 times as fast as torch-cuda fp32."
+    plain = slow.to_dict()["recommendation"]
+    assert (plain["fastest"], [one["engine"] for one in plain["engines"]]) == ("triton", ["triton", "torch-cuda"])
+
+
+def test_an_engine_of_which_nothing_ran_is_not_advised():
+    runs = {"tiled fp32": Run("tiled", "fp32"), "tiled bf16": Run("tiled", "bf16"), "tensorrt fp16": Run("tensorrt", "fp16")}
+    found = comparison_of(runs, {}, refused={"tensorrt fp16": "no GPU"}, found=Found(1, 100, 0, {"tiled bf16": change_of(0)}))
+    assert [(one.engine, one.stages) for one in found.advice][1] == ("tensorrt", ())
+    assert "No other precision of it could be compared." in recommendation(found)
+    assert found.failed == {"tensorrt fp16": "no GPU"} and found.to_dict()["runs"]["tensorrt fp16"]["failed"] == "no GPU"
+
+
+def test_many_runs_are_lines_of_the_table_of_times():
+    few, many = (named_runs(",".join(("fp32", "tf32", "bf16", "fp16", "mixed", "gnn=bf16")[:count])) for count in (5, 6))
+    narrow, wide = (sheets(comparison_of(runs, dict.fromkeys(runs, 1.0)))[0] for runs in (few, many))
+    assert narrow.head[:3] == ("stage", "fp32: time (ms)", "MB") and len(narrow.rows) == 2
+    assert wide.head == ("precision", "gnn (ms)", "all stages (ms)", "MB")
+    assert [row[0] for row in wide.rows] == list(many) and len(wide.rows[0]) == 4
 
 
 # --- the command ----------------------------------------------------------------------------------------------------------
@@ -467,20 +561,34 @@ def test_command_without_matplotlib(events, tiny_bundle, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("more, message", [
-    (("--precision", "fp32"), "two or more"), (("--engine", "onnxruntime", "--precision", "fp32,bf16"), "runs in fp32 only"),
+    (("--precision", "fp32"), "two or more"), (("--engine", "eager", "--precision", "fp32,bf16"), "runs in fp32 only"),
+    (("--engine", "onnxruntime", "--precision", "fp32,bf16"), "Export it again with --precision embedding=bf16,filter=bf16"),
 ])
 def test_command_refuses(more, message, events, tiny_bundle):
     result = run(tiny_bundle, events, *more)
     assert result.exit_code == 1 and message in result.stderr
 
 
-def test_names_in_the_page_are_text(tiny_bundle):
-    from trkx.runtime.compare.events import Found
-    from trkx.runtime.compare.html import html_page
-    from trkx.runtime.compare.report import Comparison
-    from trkx.runtime.compare.times import Times
+def test_command_with_engines(events, half_bundle, tmp_path):
+    arguments = ("--engine", "tiled,onnxruntime", "--precision", "fp32,fp16,mixed", "--threads", 1, "--rounds", 1)
+    result = run(half_bundle, events, *arguments, "--out", tmp_path / "o")
+    assert result.exit_code == 0, result.output
+    assert "compared with tiled fp32" in result.stdout and "Engine onnxruntime" in result.stdout
+    assert "onnxruntime mixed was given up" in result.stdout and "does not compute in bfloat16" in result.stdout
+    found = json.loads((tmp_path / "o" / "compare.json").read_text())
+    assert (found["engine"], found["reference"]) == ("tiled,onnxruntime", "tiled fp32")
+    runs = found["runs"]
+    assert runs["onnxruntime mixed"]["failed"] and runs["onnxruntime mixed"]["changes"] is None
+    assert set(runs["onnxruntime fp16"]["times"]) == set(runs["tiled fp32"]["times"])
+    largest = {name: one["changes"]["alone"]["gnn"]["scores"]["largest"] for name, one in runs.items() if one["changes"]}
+    assert 0 <= largest["onnxruntime fp32"] < 1e-4 < largest["onnxruntime fp16"] < 0.1  # other rounding, then other files
+    assert [one["engine"] for one in found["recommendation"]["engines"]] == ["tiled", "onnxruntime"]
 
-    evil = Comparison("<script>alert(1)</script>", "tiled", {"fp32": "fp32", "bf16": "bf16"},
+
+def test_names_in_the_page_are_text(tiny_bundle):
+    from trkx.runtime.compare.html import html_page
+
+    evil = Comparison("<script>alert(1)</script>", named_runs("fp32,bf16"),
                       Found(1, 2, 0, {}, {"bf16": "<img src=x onerror='a'>"}), Times(), Bands(), Selection(), Rule())
     page = html_page(evil, {})
     assert "<script" not in page and "<img" not in page and "&lt;script&gt;" in page and "given up" in page

@@ -171,3 +171,56 @@ tracks = Pipeline.open({str(tiny_bundle)!r}, {name!r}).run(event)
 assert len(tracks.label) == 50
 """
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("words", ["fp16", "filter=fp16,gnn=fp16", "gnn=fp16"])
+def test_onnxruntime_runs_the_half_precision_files(words, half_bundle, rng):
+    from trkx.runtime.precision import precisions
+
+    opened = Bundle.open(half_bundle)
+    exact, half = (open_engine("onnxruntime", opened, 1, text) for text in ("fp32", words))
+    x, edge_index = inputs(rng, 300)
+    for stage, given in (("embed", (x,)), ("filter", (x, edge_index)), ("gnn", (x, edge_index))):
+        one, two = getattr(exact, stage)(*given), getattr(half, stage)(*given)
+        assert two.dtype == np.float32
+        difference = np.abs(one - two).max()
+        if precisions(words)["embedding" if stage == "embed" else stage] == "fp32":
+            assert difference == 0.0
+        else:
+            assert 1e-6 < difference < 0.05 * np.abs(one).max()
+
+
+@pytest.mark.parametrize("words, error, message", [
+    ("mixed", SpecError, r"filter.bf16.onnx: ONNX Runtime's CPU provider does not compute in bfloat16 .*Engine 'tiled' does"),
+    ("bf16", BundleError, "lacks: embedding in bfloat16. Export it again with --precision embedding=bf16,filter=bf16,gnn=bf16"),
+    ("gnn=tf32", SpecError, "does not run in tf32 on a CPU"),
+    ("gnn=int8", SpecError, "unknown precision 'int8'"),
+])
+def test_onnxruntime_refuses_precisions_by_name(words, error, message, half_bundle):
+    with pytest.raises(error, match=message):
+        open_engine("onnxruntime", Bundle.open(half_bundle), 1, words)
+
+
+def test_a_half_precision_file_that_is_broken_is_not_called_unsupported(half_bundle, tmp_path):
+    folder = tmp_path / "bundle"
+    shutil.copytree(half_bundle, folder)
+    manifest = Bundle.open(folder).manifest
+    (folder / "gnn.fp16.onnx").write_bytes(b"no model")
+    new = file_entry(folder, "gnn.fp16.onnx", "gnn", "onnx", "float16")
+    files = tuple(new if one.path == new.path else one for one in manifest.files)
+    write_manifest(folder, dataclasses.replace(manifest, files=files))
+    with pytest.raises(BundleError, match=r"gnn.fp16.onnx: can't be loaded"):
+        open_engine("onnxruntime", Bundle.open(folder), 1, "gnn=fp16")
+
+
+@pytest.mark.parametrize("engine", ["tiled", "onnxruntime"])
+def test_a_stage_that_the_bundle_lacks_is_refused(engine, tiny_bundle, tmp_path):
+    folder = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle, folder)
+    opened = Bundle.open(folder)
+    part = dataclasses.replace(opened.spec, gnn=None, cuts=dataclasses.replace(opened.spec.cuts, gnn=None))
+    manifest = dataclasses.replace(opened.manifest, spec=part, files=tuple(f for f in opened.manifest.files if f.stage != "gnn"))
+    write_manifest(folder, manifest)
+    for words in ("gnn=bf16", "filter=bf16,gnn=fp32"):
+        with pytest.raises(SpecError, match=r"has no gnn; its stages are embedding, filter"):
+            open_engine(engine, Bundle.open(folder), 1, words)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.tiny import TinyExport, tiny_export_into
+from support.tiny import TinyExport, half_bundle_into, tiny_export_into
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +18,9 @@ def tiny_export(tmp_path_factory: pytest.TempPathFactory) -> TinyExport:
 def tiny_bundle(tiny_export: TinyExport) -> Path:
     """Folder of an exported bundle of a tiny pipeline (see `tiny_spec`). Read only."""
     return tiny_export.folder
+
+
+@pytest.fixture(scope="session")
+def half_bundle(tiny_export: TinyExport, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the tiny bundle with ONNX in half precision: all networks in float16, filter and GNN in bfloat16. Read only."""
+    return half_bundle_into(tmp_path_factory.mktemp("half"), tiny_export.folder)

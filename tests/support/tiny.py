@@ -104,3 +104,20 @@ def tiny_export_into(folder: Path, spec: PipelineSpec | None = None, seed: int =
     event = helix_event(source.spec, tracks=40)
     report = export_models(source, folder / "bundle", event, targets=("acts-onnx",))
     return TinyExport(source, folder / "bundle", report, event)
+
+
+def half_bundle_into(folder: Path, bundle: Path) -> Path:
+    """Copy a bundle and give it half-precision ONNX files: of all networks in float16, of filter and GNN in bfloat16."""
+    import shutil
+    from dataclasses import replace
+
+    from trkx.bundle import Bundle, write_manifest
+    from trkx.export.precision.files import write_half
+
+    target = folder / "bundle"
+    shutil.copytree(bundle, target)
+    manifest = Bundle.open(target).manifest
+    plain = [entry for entry in manifest.files if not entry.target]
+    halves = write_half(target, manifest.spec, plain, ("fp16", "mixed"))
+    write_manifest(target, replace(manifest, files=(*manifest.files, *halves)))
+    return target

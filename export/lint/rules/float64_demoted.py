@@ -55,7 +55,7 @@ RULE = Rule(
         "is then silently wrong: relative error 1.0 at a million edges. Constants that are cast away before use are no harm."
     ),
     affected="TensorRT, all versions of its ONNX parser",
-    fix="Export for the target, with an aggregation that needs no float64 (ScatterElements with reduction add, in float32).",
+    fix="Export for the target, with an aggregation that needs no float64 (`segments`, or ScatterElements with reduction add).",
     link="https://github.com/onnx/onnx-tensorrt/blob/main/docs/operators.md",
     check=_check,
 )

@@ -74,7 +74,7 @@ RULE = Rule(
         "computes float64 in float32 without a word."
     ),
     affected="hand-written segment sums; every engine in float32; TensorRT 8 to 10.1 and probably newer in float64",
-    fix="Cast to float64 before the CumSum and back after the difference; for TensorRT use another lowering (`scatter`).",
+    fix="Cast to float64 before the CumSum and back after the difference; for TensorRT use another lowering (`segments`).",
     link="https://github.com/onnx/onnx-tensorrt/blob/main/docs/operators.md",
     check=_check,
 )

@@ -39,8 +39,8 @@ RULE = Rule(
     reason="TensorRT's TopK takes at most 3840 elements, and ONNX has no other sort. Building the engine fails.",
     affected="TensorRT, all versions; networks that sort edges or choose neighbours in the graph",
     fix=(
-        "Sort before the network: the runtime and ACTS hand over edges in their order. Of our lowerings, `scatter` sorts nothing "
-        "and is the one for TensorRT."
+        "Sort before the network: the runtime and ACTS hand over edges in their order. Of our lowerings `segments` sorts by "
+        "counting, and `scatter` sorts nothing; both are for TensorRT."
     ),
     link="https://docs.nvidia.com/deeplearning/tensorrt/latest/_static/operators/TopK.html",
     check=_check,

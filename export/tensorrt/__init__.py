@@ -1,0 +1,1 @@
+"""What a bundle for TensorRT holds beside its ONNX files: profiles, measured from events."""

@@ -1,0 +1,1 @@
+"""TensorRT engines of a bundle's files: profiles, padding, building, cache, running."""

@@ -1,0 +1,124 @@
+"""Optimisation profiles: for which numbers of hits and edges the engine of each stage is built."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Self
+
+from trkx.bundle import Bundle
+from trkx.errors import BundleError, SpecError
+from trkx.spec import PipelineSpec, from_dict
+
+TARGET, FORMAT, FILE = "tensorrt", "profiles", "tensorrt/profiles.json"
+SCHEMA = 1
+Shape = tuple[int, ...]
+Shapes = Mapping[str, tuple[Shape, Shape, Shape]]
+"""Input to (smallest, most frequent, largest) shape."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How long an axis may be, `min` to `max`; the engine is fastest at `opt`. At least 1: TensorRT takes no empty axis."""
+
+    min: int
+    opt: int
+    max: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min <= self.opt <= self.max:
+            raise SpecError(f"an extent must have 1 <= min <= opt <= max, found {self.min}, {self.opt}, {self.max}.")
+
+
+@dataclass(frozen=True)
+class StageProfile:
+    """One stage: its name, how many hits, and how many edges (None for the embedding)."""
+
+    stage: str
+    hits: Extent
+    edges: Extent | None = None
+
+    def shapes(self, spec: PipelineSpec) -> Shapes:
+        """Return the shapes of the stage's inputs, under the names that its file has for them."""
+        hits, edges = (self.hits.min, self.hits.opt, self.hits.max), self.edges
+        found: dict[str, tuple[Shape, Shape, Shape]] = {"x": _three(hits, lambda count: (count, len(spec.features)))}
+        if edges is not None:
+            counts = (edges.min, edges.opt, edges.max)
+            found["edge_index"] = _three(counts, lambda count: (2, count))
+            if self.stage == "gnn" and spec.edge_features:
+                found["edge_attr"] = _three(counts, lambda count: (count, len(spec.edge_features)))
+        return found
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One event that was looked at: its name, hits, candidates (edges before the filter) and edges (that the GNN reads)."""
+
+    event: str
+    hits: int
+    candidates: int
+    edges: int
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """The profiles of a bundle, as `tensorrt/profiles.json` holds them.
+
+    stages: one a stage. headroom: what the largest measured number was multiplied by. measured: events that it comes from.
+    """
+
+    stages: tuple[StageProfile, ...]
+    headroom: float
+    measured: tuple[Measured, ...]
+    schema: int = SCHEMA
+
+    def of(self, stage: str) -> StageProfile:
+        """Return the profile of a stage.
+
+        Raises:
+            BundleError: there is none.
+        """
+        for profile in self.stages:
+            if profile.stage == stage:
+                return profile
+        known = ", ".join(profile.stage for profile in self.stages) or "none"
+        raise BundleError(f"{FILE} has no profile of stage {stage}, only of {known}; export the bundle again, --target {TARGET}.")
+
+    def to_json(self) -> bytes:
+        """Return JSON text, UTF-8."""
+        return (json.dumps(asdict(self), indent=2) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, data: bytes, where: str = FILE) -> Self:
+        """Return what JSON text holds.
+
+        Raises:
+            BundleError: not JSON, another schema, an unknown or missing key, or numbers that make no sense.
+        """
+        try:
+            values = json.loads(data)
+            if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+                raise SpecError(f"expected a table with schema {SCHEMA}.")
+            return from_dict(cls, values, where)
+        except (SpecError, ValueError) as error:
+            raise BundleError(f"{where}: no profiles that this trkx reads: {error} Export the bundle again.") from None
+
+
+def profiles_of(bundle: Bundle) -> Profiles:
+    """Return the profiles of a bundle.
+
+    Raises:
+        BundleError: it has none, or they can't be read.
+    """
+    if not any((entry.format, entry.target) == (FORMAT, TARGET) for entry in bundle.manifest.files):
+        raise BundleError(
+            f"{bundle.path}: has no {FILE}, so it is not known for how many hits and edges an engine is to be built; export it "
+            f"again with `export-models … --target {TARGET} --profile-events EVENTS`."
+        )
+    return Profiles.from_json(bundle.read("all", FORMAT, target=TARGET), str(bundle.path / FILE))
+
+
+def _three(counts: tuple[int, int, int], shape: Callable[[int], Shape]) -> tuple[Shape, Shape, Shape]:
+    low, usual, high = counts
+    return shape(low), shape(usual), shape(high)
