@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 CUGRAPH = "cuGraph, the third rung of the talk: not available here (RAPIDS, for GPUs); in its place what is named above."
 
 
-def tables(rows: Sequence[Row], title: str) -> list[Table]:
-    """Return the table of times and peak memory by rung, and below it by what means each stage was done and what came out."""
-    return [_times(rows, title), _means(rows)]
+def tables(rows: Sequence[Row], title: str, memory: str = "peak memory", notes: Sequence[str] = (CUGRAPH,)) -> list[Table]:
+    """Return the table of times and peak memory by rung, and below it by what means each stage was done and what came out.
+
+    memory: what the peak is called. notes: what stands below the table of times, before what is missing.
+    """
+    return [_times(rows, title, memory, notes), _means(rows)]
 
 
-def _times(rows: Sequence[Row], title: str) -> Table:
+def _times(rows: Sequence[Row], title: str, memory: str, notes: Sequence[str]) -> Table:
     from rich.text import Text
 
     shown, rungs, stages, cells = _grid(rows, title)
@@ -30,10 +33,15 @@ def _times(rows: Sequence[Row], title: str) -> Table:
     reference = reference_of(rows, stages[-1])
     ratios = [ratio(row, reference) for row in last]
     shown.add_row("total, to ours", *("-" if value is None else f"{value:.1f}" for value in ratios))
-    peaks = [row.timing.peak_bytes if row.timing.available else None for row in last]
-    shown.add_row("peak memory", *("-" if peak is None else f"{peak / 1e9:.2f} GB" for peak in peaks))
+    shown.add_row(memory, *(_bytes(row.timing.peak_bytes if row.timing.available else None) for row in last))
+    if any("used_bytes" in row.facts for row in last):
+        shown.add_row("GPU memory in use", *(_bytes(row.facts.get("used_bytes")) for row in last))
+    instead = dict.fromkeys(
+        f"* {row.graph}: {row.facts['by']} in place of {row.facts['in place of']}, which is not installed"
+        for row in rows if "in place of" in row.facts
+    )
     missing = dict.fromkeys(f"{row.graph}: {row.timing.note}" for row in rows if _missing(row) and row.graph != stages[-1])
-    shown.caption = Text("\n".join([CUGRAPH, *missing]))  # not markup: extras stand in brackets
+    shown.caption = Text("\n".join([*notes, *instead, *missing]))  # not markup: extras stand in brackets
     return shown
 
 
@@ -60,12 +68,17 @@ def _missing(row: Row) -> bool:
 
 
 def _time(row: Row) -> str:
+    star = " *" if "in place of" in row.facts else ""
     if "at least" in row.facts:
-        return f"> {row.facts['at least']:.4g} s"
+        return f"> {row.facts['at least']:.4g} s{star}"
     if not row.timing.available:
-        return "not available here"
+        return ("not installed" if "not installed" in row.facts else "not available here") + star
     mean, deviation = row.facts["mean"], row.facts["std"]
-    return duration(mean) if len(row.timing.seconds) == 1 else f"{duration(mean)} ± {duration(deviation)}"
+    return (duration(mean) if len(row.timing.seconds) == 1 else f"{duration(mean)} ± {duration(deviation)}") + star
+
+
+def _bytes(size: int | None) -> str:
+    return "-" if size is None else f"{size / 1e9:.2f} GB"
 
 
 def _by(row: Row) -> str:

@@ -13,7 +13,8 @@ from trkx import __version__
 from trkx.runtime.crew import available_cores
 
 PACKAGES = ("numpy", "scipy", "numba", "onnxruntime", "onnxruntime-gpu", "torch", "onnx", "faiss-cpu", "scikit-network",
-            "scikit-learn", "pynanoflann", "pyg-lib", "torch-cluster")
+            "scikit-learn", "pynanoflann", "pyg-lib", "torch-cluster", "triton", "faiss-gpu", "faiss-gpu-cu12",
+            "frnn", "frnn-cuda", "cugraph-cu12", "cugraph-cu13", "pylibcugraph-cu12", "pylibcugraph-cu13")
 
 
 def machine_facts(threads: int) -> dict[str, Any]:

@@ -20,8 +20,8 @@ class Options:
     bundle: folder, None where the benchmark needs none. events: folders or files. sizes: numbers of hits to which events are cut
     or overlaid, () for the events as they are. rounds: timed calls of each case. threads: of every case. peers: names to measure
     beside ours, () for all. edges: at most so many edges are given to a network, None for all. synthetic: also a made-up graph.
-    limit: seconds after which a case in a process of its own is stopped. memory: measure peak memory too. tell: is told what is
-    done next.
+    limit: seconds after which a case in a process of its own is stopped. memory: measure peak memory too. device: "cpu", or a GPU
+    such as "cuda", for benchmarks that have a form for it. tell: is told what is done next.
     """
 
     bundle: Path | None = None
@@ -34,6 +34,7 @@ class Options:
     synthetic: bool = False
     limit: float = 120.0
     memory: bool = False
+    device: str = "cpu"
     tell: Callable[[str], None] = field(default=silent)
 
     def needed_bundle(self) -> Path:

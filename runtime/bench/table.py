@@ -20,33 +20,45 @@ if TYPE_CHECKING:
 class Benchmark:
     """One row. module, function: (Options) to list[Row]. rooflined: whether its rows count operations.
 
-    A module with a function `tables` ((rows, title) to rich tables) is printed by it instead of by the common table.
+    device_module: of its form for a GPU, with the same function; "" if it has none. A module with a function `tables` ((rows,
+    title) to rich tables) is printed by it instead of by the common table.
     """
 
     name: str
     module: str
     function: str
     rooflined: bool
+    device_module: str = ""
+
+    def place(self, device: str) -> str:
+        """Return the module for a device; SpecError if it has no form for a GPU and the device is one."""
+        if device == "cpu":
+            return self.module
+        if not self.device_module:
+            able = ", ".join(row.name for row in BENCHMARKS.values() if row.device_module)
+            raise SpecError(f"trkx bench {self.name} has no form for a GPU; with --device there are: {able}.")
+        return self.device_module
 
     def rows(self, options: Options) -> list[Row]:
-        """Measure."""
-        return cast(Callable[[Options], list[Row]], getattr(importlib.import_module(self.module), self.function))(options)
+        """Measure, on the device of the options; SpecError where it has no form for that."""
+        module = importlib.import_module(self.place(options.device))
+        return cast(Callable[[Options], list[Row]], getattr(module, self.function))(options)
 
-    def tables(self, rows: Sequence[Row], title: str, rates: Rates | None) -> list[Table]:
+    def tables(self, rows: Sequence[Row], title: str, rates: Rates | None, device: str = "cpu") -> list[Table]:
         """Return what is printed."""
-        own = getattr(importlib.import_module(self.module), "tables", None)
+        own = getattr(importlib.import_module(self.place(device)), "tables", None)
         return [table(rows, title, rates)] if own is None else cast("list[Table]", own(rows, title))
 
 
 BENCHMARKS: Mapping[str, Benchmark] = {
     row.name: row
     for row in (
-        Benchmark("neighbours", "trkx.runtime.bench.neighbours", "rows", False),
+        Benchmark("neighbours", "trkx.runtime.bench.neighbours", "rows", False, "trkx.runtime.bench.device_neighbours"),
         Benchmark("filter", "trkx.runtime.bench.networks", "filter_rows", True),
         Benchmark("gnn", "trkx.runtime.bench.networks", "gnn_rows", True),
-        Benchmark("components", "trkx.runtime.bench.components", "rows", False),
+        Benchmark("components", "trkx.runtime.bench.components", "rows", False, "trkx.runtime.bench.device_components"),
         Benchmark("pipeline", "trkx.runtime.bench.whole", "rows", False),
-        Benchmark("ladder", "trkx.runtime.bench.ladder", "rows", False),
+        Benchmark("ladder", "trkx.runtime.bench.ladder", "rows", False, "trkx.runtime.bench.device_ladder"),
     )
 }
 

@@ -36,6 +36,9 @@ def command(
     ] = False,
     memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Peak memory too, in a process of its own.")] = True,
     limit: Annotated[float, typer.Option("--limit", min=1.0, help="Seconds after which such a process is stopped.")] = 300.0,
+    device: Annotated[
+        str, typer.Option("--device", help="neighbours, components, ladder: on cuda, or cuda:0 … of several GPUs.")
+    ] = "cpu",
     out: Annotated[Path, typer.Option("--out", help="Folder for the JSON and the picture.")] = Path("bench"),
 ) -> None:
     """Measure a stage or the whole: medians, spread, ratio to ours, share of the machine's rates, memory. Asserts no time.
@@ -44,6 +47,7 @@ def command(
     """
     from rich.console import Console
 
+    from trkx.backends import require
     from trkx.errors import MissingExtraError
     from trkx.runtime.bench.machine import machine_facts
     from trkx.runtime.bench.options import Options
@@ -53,21 +57,28 @@ def command(
     from trkx.runtime.crew import available_cores
 
     chosen = benchmark(what)
+    chosen.place(device)
     progress, console = Console(stderr=True, highlight=False, markup=False), Console(highlight=False, markup=False)
     options = Options(
         bundle=bundle, events=tuple(events or ()), sizes=parsed_sizes(sizes), rounds=rounds, threads=threads or available_cores(),
-        peers=tuple(case or ()), edges=edges, synthetic=synthetic, limit=limit, memory=memory,
+        peers=tuple(case or ()), edges=edges, synthetic=synthetic, limit=limit, memory=memory, device=device,
         tell=lambda step: progress.print(step, style="dim", soft_wrap=True),
     )
     facts, before = machine_facts(options.threads), _load()
+    if device != "cpu":
+        require("engine", "torch-cuda", gpu=False)
+        from trkx.runtime.bench.device_measure import device_facts
+
+        facts["gpu"] = device_facts(device)
     rates: Rates | None = None
     if chosen.rooflined:
         options.tell("what the machine can do")
         rates = measured_rates(options.threads)
     rows = chosen.rows(options)
     path = write_json(out / f"{what}.json", what, rows, facts, rates, {"before": before, "after": _load()})
-    title = f"{what}, {facts['processor']}, {options.threads} threads"
-    _print(console, chosen.tables(rows, title, rates), rates)
+    on = facts["gpu"]["name"] if "gpu" in facts else facts["processor"]
+    title = f"{what}, {on}, {options.threads} threads"
+    _print(console, chosen.tables(rows, title, rates, device), rates)
     if before is not None and before > BUSY:
         busy = f"The machine was busy before this began (load {before:.1f})"
         console.print(f"{busy}: torch suffers most from that; compare the best rounds.", style="yellow", soft_wrap=True)
