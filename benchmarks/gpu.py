@@ -1,0 +1,223 @@
+"""Everything that must hold and be measured on a GPU, in one command: checks, times, peers, targets.
+
+    python benchmarks/gpu.py --reference BUNDLE --wide BUNDLE-2021 --event EVENT --out benchmarks/results/gpu.json
+
+--wide: a bundle of the sizes of 2021 (benchmarks/bundle_2021.py); left out, its rows are left out and said to be. --event: a
+mu = 200 event, which is cut to sectors or overlaid with turned copies for other sizes. --parts runs some of it. Results are
+written after each part, so that a run that is stopped keeps what it has; an existing file is added to. The exit status is 1
+if a check does not hold; a target that is missed is a measurement, not an error.
+
+Without a GPU the same code runs in Triton's interpreter on a few hits, which tests it:
+
+    TRITON_INTERPRET=1 python benchmarks/gpu.py --device cpu --sizes 40 --check-sizes 0 1 33 --rounds 1 --events 12 …
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import gpu_checks
+import gpu_times
+from gpu_checks import Check
+from gpu_device import Device, opened
+from gpu_targets import judged, table
+
+from trkx.bundle import Bundle
+from trkx.runtime.events import Event, open_events
+from trkx.runtime.pipeline import Pipeline
+
+PARTS = ("compile", "kernels", "events", "repeat", "stages", "alone", "networks", "growth")
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "mixed")
+WAYS = {
+    "trkx fp32": ("triton", "fp32"), "trkx tf32": ("triton", "tf32"), "trkx bf16": ("triton", "bf16"),
+    "trkx fp16": ("triton", "fp16"), "PyTorch eager fp32": ("torch-cuda", "fp32"),
+    "PyTorch eager AMP bf16": ("torch-cuda", "bf16"), "PyTorch eager AMP fp16": ("torch-cuda", "fp16"),
+    "torch.compile fp32": ("torch-compile", "fp32"), "torch.compile bf16": ("torch-compile", "bf16"),
+    "ONNX Runtime CUDA": ("onnxruntime-cuda", "fp32"), "TensorRT": ("tensorrt", "fp32"),
+}
+
+
+class Run:
+    """One run of the script: options, device, what was found so far."""
+
+    def __init__(self, given: argparse.Namespace, device: Device) -> None:
+        self.given = given
+        self.device = device
+        self.bundles = [path for path in (given.reference, given.wide) if path is not None]
+        self.event: Event = open_events([given.event])[0].read()
+        self.found: dict[str, Any] = {}
+        if given.out.exists():
+            self.found = json.loads(given.out.read_text(encoding="utf-8"))
+        self.found |= {"machine": device.facts, "matrix_rates": device.rates, "copy_rate": device.copy}
+        self.failed = 0
+
+    def check(self, part: str, checks: Iterable[Check]) -> None:
+        """Take down checks of a part, and print them as they come."""
+        rows = []
+        for one in checks:
+            rows.append({"name": one.name, "found": one.found, "holds": one.holds})
+            self.failed += not one.holds
+            print(f"  {'holds' if one.holds else 'FAILS'}  {one.name}: {one.found}", flush=True)
+        self.keep(part, self.found.get("checks", {}) | {part: rows}, "checks")
+
+    def keep(self, part: str, value: Any, key: str = "") -> None:
+        """Write what a part found."""
+        self.found[key or part] = value
+        temporary = self.given.out.with_suffix(".part")
+        temporary.write_text(json.dumps(self.found, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(self.given.out)
+
+
+def compile_all(run: Run) -> None:
+    """Compile the kernels of every bundle and precision, in processes at once: Triton's cache then serves this one."""
+    if not run.device.real:
+        return
+    script = (
+        "import sys; from trkx.runtime.pipeline import Pipeline; from trkx.runtime.events import open_events; "
+        "from trkx.runtime.bench.sizes import resized; e = resized(open_events([sys.argv[2]])[0].read(), 3000); "
+        "p = Pipeline.open(sys.argv[1], 'triton', precision=sys.argv[3]); p.warm_up(); p.run(e)"
+    )
+    started = [
+        subprocess.Popen([sys.executable, "-c", script, str(bundle), str(run.given.event), precision], env=os.environ)
+        for bundle in run.bundles for precision in run.given.precisions
+    ]
+    for one in started:
+        run.failed += one.wait() != 0
+
+
+def check_kernels(run: Run) -> None:
+    """Kernels against references on random inputs."""
+    seed = time.time_ns() % 2**32
+    print(f"  seed {seed}", flush=True)
+    run.check("kernels", gpu_checks.kernels(run.device, tuple(run.given.check_sizes), seed))
+
+
+def check_events(run: Run) -> None:
+    """Every stage on real events."""
+    sizes = tuple(size for size in run.given.check_sizes if size)
+    named = tuple(precision for precision in run.given.precisions if precision != "mixed")
+    run.check("events", (
+        Check(f"{bundle.name}: {one.name}", one.found, one.holds)
+        for bundle in run.bundles
+        for one in gpu_checks.event_checks(run.device, Bundle.open(bundle), run.event, sizes, named)
+    ))
+
+
+def check_repeat(run: Run) -> None:
+    """The same bits again."""
+    def checks() -> Iterable[Check]:
+        sized = gpu_times.resized(run.event, min(run.given.sizes))
+        for bundle in run.bundles:
+            for precision in run.given.precisions:
+                pipeline = Pipeline.open(bundle, "triton", precision=precision, device=str(run.device.torch))
+                one = gpu_checks.repeatable(pipeline, sized, 5)
+                yield Check(f"{bundle.name} in {precision}: {one.name}", one.found, one.holds)
+                if precision != "mixed":
+                    yield gpu_checks.repeatable_logits(run.device, Bundle.open(bundle), precision, sized, 5)
+
+    run.check("repeat", checks())
+
+
+def measure_stages(run: Run) -> None:
+    """Stage times, memory, rates."""
+    rows = []
+    for bundle in run.bundles:
+        for precision in run.given.precisions:
+            for size in run.given.sizes:
+                row = gpu_times.stages(run.device, bundle, run.event, size, precision, run.given.rounds)
+                rows.append(row | {"folder": bundle.name, "wide": bundle == run.given.wide})
+                stages = ", ".join(f"{name} {1e3 * taken:.2f}" for name, taken in row["seconds"].items())
+                print(f"  {bundle.name} {precision} {row['hits']:,} hits: {1e3 * row['total_seconds']:.2f} ms ({stages}), "
+                      f"peak {row['peak_bytes'] / 1e6:.0f} MB", flush=True)
+                run.keep("stages", rows)
+
+
+def measure_alone(run: Run) -> None:
+    """Neighbours and components by themselves."""
+    rows = []
+    for bundle in run.bundles:
+        rows += [row | {"folder": bundle.name} for row in
+                 gpu_times.alone(run.device, Bundle.open(bundle), run.event, run.given.peer_size, run.given.rounds)]
+    for row in rows:
+        print(f"  {row['folder']} {row['what']}: {1e3 * row['seconds']:.3f} ms, {row['edges']:,} edges", flush=True)
+    run.keep("alone", rows)
+
+
+def measure_networks(run: Run) -> None:
+    """Filter and GNN by themselves, ours and others'."""
+    rows = []
+    for bundle in run.bundles:
+        found = gpu_times.networks(
+            run.device, Bundle.open(bundle), run.event, run.given.peer_size, run.given.rounds,
+            {name: way for name, way in WAYS.items() if way[1] in run.given.precisions and way[0] not in run.given.without},
+        )
+        for row in found:
+            said = row.get("error") or f"{1e3 * row['seconds']:.2f} ms, off by {row['relative_to_first']:.1e}"
+            print(f"  {bundle.name} {row['stage']} {row['way']}: {said}", flush=True)
+        rows += [row | {"folder": bundle.name} for row in found]
+        run.keep("networks", rows)
+
+
+def check_growth(run: Run) -> None:
+    """No growth of memory over many events."""
+    pipeline = Pipeline.open(run.given.reference, "triton", precision=run.given.precisions[-1], device=str(run.device.torch))
+    check, found = gpu_checks.growth(run.device, pipeline, gpu_times.resized(run.event, min(run.given.sizes)), run.given.events)
+    run.keep("growth", found)
+    run.check("growth", [check])
+
+
+WORK: dict[str, Callable[[Run], None]] = {
+    "compile": compile_all, "kernels": check_kernels, "events": check_events, "repeat": check_repeat, "stages": measure_stages,
+    "alone": measure_alone, "networks": measure_networks, "growth": check_growth,
+}
+
+
+def options() -> argparse.ArgumentParser:
+    """Return the options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reference", type=Path, required=True)
+    parser.add_argument("--wide", type=Path)
+    parser.add_argument("--event", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("gpu.json"))
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
+    parser.add_argument("--sizes", type=int, nargs="+", default=[30_000, 60_000, 100_000, 130_000, 300_000, 500_000])
+    parser.add_argument("--peer-size", type=int, default=100_000, help="hits of the event that others run too")
+    parser.add_argument("--check-sizes", type=int, nargs="+", default=[0, 1, 1237, 100_000, 300_000])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--events", type=int, default=1000, help="events of the part growth")
+    parser.add_argument("--without", nargs="*", default=[], help="engines of others to leave out, such as torch-compile")
+    return parser
+
+
+def main() -> None:
+    """Run the parts, print the targets."""
+    given = options().parse_args()
+    device = opened(given.device)
+    run = Run(given, device)
+    rates = ", ".join(f"{name} {rate / 1e12:.1f}" for name, rate in device.rates.items())
+    print(f"{device.facts['device']}: TFLOP/s {rates}; copy {device.copy / 1e12:.2f} TB/s", flush=True)
+    for part in PARTS:
+        if part in given.parts:
+            start = time.perf_counter()
+            print(part, flush=True)
+            WORK[part](run)
+            print(f"  {time.perf_counter() - start:.0f} s", flush=True)
+    targets = judged(run.found)
+    run.keep("targets", targets)
+    print(table(targets))
+    print(f"{run.failed} checks fail." if run.failed else "Every check that was run holds.")
+    raise SystemExit(1 if run.failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""What must hold on a device before anything is timed: kernels against their references, repeatability, no growth of memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from gpu_device import Device
+from numpy.typing import NDArray
+
+from trkx.bundle import Bundle
+from trkx.runtime.bench.sizes import resized
+from trkx.runtime.cuda.components import components_cuda
+from trkx.runtime.cuda.labelling import edge_contraction_cuda
+from trkx.runtime.cuda.neighbours import radius_graph_cuda
+from trkx.runtime.engines.eager import load_networks
+from trkx.runtime.events import Event
+from trkx.runtime.features import node_features
+from trkx.runtime.labelling import connected_components, edge_contraction
+from trkx.runtime.measure import resident_bytes
+from trkx.runtime.neighbours import radius_graph
+from trkx.runtime.pipeline import Pipeline
+
+Real = NDArray[np.float32]
+RELATIVE = {"fp32": 2e-5, "tf32": 2e-3, "fp16": 4e-3, "bf16": 3e-2}
+"""Largest norm of the difference to float64 over the norm of what is compared: roundings of 24, 11, 11 and 8 bits through six to
+twenty layers; a wrong sum or a swapped input is off by tenths."""
+JUDGED = 200_000
+"""Edges whose logits are compared in float64."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was checked, what was found, whether it holds."""
+
+    name: str
+    found: str
+    holds: bool
+
+
+def kernels(device: Device, sizes: tuple[int, ...], seed: int) -> Iterator[Check]:
+    """Compare neighbours, components and contraction with those of the CPU on fresh random inputs."""
+    rng = np.random.default_rng(seed)
+    for hits in sizes:
+        for dim in (3, 8):
+            points = rng.normal(size=(hits, dim)).astype(np.float32)
+            radius = _radius(dim, hits)
+            for k_max in (None, 6):
+                name = f"neighbours, {hits:,} random points in {dim} axes, k_max {k_max}"
+                yield _same_pairs(name, device, points, radius, k_max)
+        ends = rng.integers(0, max(hits, 1), (2, hits * 2 // 3))
+        weight = rng.normal(size=ends.shape[1])
+        yield _same_labels(f"components, {hits:,} hits, random edges", components_cuda, connected_components, device, ends, hits)
+        found = edge_contraction_cuda(_on(device, ends), _on(device, weight), hits).cpu().numpy()
+        wanted = edge_contraction(ends, weight, hits)
+        yield Check(f"contraction, {hits:,} hits, random edges", _differences(found, wanted), np.array_equal(found, wanted))
+
+
+def _radius(dim: int, hits: int) -> float:
+    """Return a radius at which normal points have some ten neighbours."""
+    return float(1.2 * (10.0 / max(hits, 10)) ** (1.0 / dim) * 2.0)
+
+
+def _same_pairs(name: str, device: Device, points: Real, radius: float, k_max: int | None = None) -> Check:
+    found = radius_graph_cuda(_on(device, points), radius, k_max)
+    wanted = radius_graph(points, radius, k_max)
+    same = np.array_equal(found.pairs.cpu().numpy(), wanted.pairs) and found.truncated == wanted.truncated
+    return Check(name, f"{found.pairs.shape[1]:,} pairs, {wanted.pairs.shape[1]:,} on the CPU", same)
+
+
+def _same_labels(name: str, here: Any, there: Any, device: Device, edges: NDArray[np.int64], hits: int) -> Check:
+    found, wanted = here(_on(device, edges), hits).cpu().numpy(), there(edges, hits)
+    return Check(name, _differences(found, wanted), np.array_equal(found, wanted))
+
+
+def _differences(found: NDArray[Any], wanted: NDArray[Any]) -> str:
+    return f"{int(np.count_nonzero(found != wanted)):,} of {len(wanted):,} differ"
+
+
+def event_checks(
+    device: Device, bundle: Bundle, event: Event, sizes: tuple[int, ...], precisions: tuple[str, ...]
+) -> Iterator[Check]:
+    """Compare every stage on real events with the CPU's: pairs and labels exactly, networks with float64 on the same device."""
+    for hits in sizes:
+        sized = resized(event, hits)
+        x = node_features(sized, bundle.spec.features)
+        graph = bundle.spec.needed_graph()
+        cpu = Pipeline.open(bundle.path)
+        points = cpu.engine.embed(x)
+        yield _same_pairs(f"neighbours, event of {hits:,} hits", device, points, graph.radius, graph.k_max)
+        tracks = cpu.run(sized, keep_graphs=True)
+        candidates, edges = tracks.graphs["graph"], tracks.graphs.get("filter", tracks.graphs["graph"])
+        surviving = tracks.graphs["gnn"]
+        yield _same_labels(f"components, event of {hits:,} hits", components_cuda, connected_components, device, surviving, hits)
+        for precision in precisions:
+            yield from _networks(device, bundle, precision, x, candidates, edges)
+
+
+def _networks(
+    device: Device, bundle: Bundle, precision: str, x: Real, candidates: NDArray[np.int64], edges: NDArray[np.int64]
+) -> Iterator[Check]:
+    from trkx.runtime.cuda.engines.table import open_device_engine
+
+    engine = open_device_engine("triton", bundle, device.torch, precision)
+    exact = {stage: network.to(device.torch).double() for stage, network in load_networks(bundle).items()}
+    here, wide = _on(device, x), _on(device, x).double()
+    some = _on(device, candidates[:, :: max(1, candidates.shape[1] // JUDGED)])
+    graph = _on(device, edges)
+    with torch.no_grad():
+        pairs = [("embedding", engine.embed(here), exact["embedding"](wide))]
+        if "filter" in exact and some.shape[1]:
+            pairs.append(("filter", engine.edge_filter(here)(some), exact["filter"](wide, some).reshape(-1)))
+        if graph.shape[1]:
+            pairs.append(("gnn", engine.gnn(here, graph), exact["gnn"](wide, graph).reshape(-1)))
+    for stage, found, wanted in pairs:
+        off = float((found.double() - wanted).norm() / wanted.norm().clamp(min=1e-30))
+        worst = float((found.double() - wanted).abs().max())
+        name = f"{stage} in {precision}, {len(x):,} hits, {found.shape[0]:,} rows"
+        yield Check(name, f"relative {off:.2e}, largest {worst:.2e}", off < RELATIVE[precision])
+
+
+def repeatable(pipeline: Pipeline, event: Event, runs: int) -> Check:
+    """Run an event again and again; edges of every stage, logits' decisions and labels must be the same bits."""
+    digests = []
+    for _ in range(runs):
+        tracks = pipeline.run(event, keep_graphs=True)
+        digest = hashlib.sha256(tracks.label.tobytes())
+        for name in sorted(tracks.graphs):
+            digest.update(np.ascontiguousarray(tracks.graphs[name]).tobytes())
+        digests.append(digest.hexdigest())
+    return Check(f"{runs} runs of {len(event):,} hits", f"{len(set(digests))} different results", len(set(digests)) == 1)
+
+
+def repeatable_logits(device: Device, bundle: Bundle, precision: str, event: Event, runs: int) -> Check:
+    """Run filter and GNN on the same graph again and again; logits must be the same bits."""
+    from trkx.runtime.cuda.engines.table import open_device_engine
+
+    x = _on(device, node_features(event, bundle.spec.features))
+    engine = open_device_engine("triton", bundle, device.torch, precision)
+    graph = bundle.spec.needed_graph()
+    pairs = radius_graph_cuda(engine.embed(x), graph.radius, graph.k_max).pairs[:, : 4 * len(event)]
+    digests = set()
+    for _ in range(runs):
+        logits = [engine.gnn(x, pairs)] + ([engine.edge_filter(x)(pairs)] if bundle.spec.filter else [])
+        digests.add(hashlib.sha256(b"".join(one.cpu().numpy().tobytes() for one in logits)).hexdigest())
+    name = f"logits in {precision}, {runs} runs of {pairs.shape[1]:,} edges"
+    return Check(name, f"{len(digests)} different results", len(digests) == 1)
+
+
+def growth(device: Device, pipeline: Pipeline, event: Event, events: int) -> tuple[Check, dict[str, Any]]:
+    """Run many events of differing sizes; tensors and process must hold as much after the last as after a tenth of them."""
+    rng = np.random.default_rng(0)
+    hits = [int(n) for n in rng.integers(max(len(event) // 2, 1), len(event) + 1, 8)]
+    sized = [resized(event, n) for n in hits]
+    warm = max(events // 10, len(sized))
+    for turn in range(warm):
+        pipeline.run(sized[turn % len(sized)])
+    device.wait()
+    held, process = device.held(), resident_bytes()
+    for turn in range(warm, events):
+        pipeline.run(sized[turn % len(sized)])
+    device.wait()
+    grown, fatter = device.held() - held, resident_bytes() - process
+    found = {"events": events, "hits": hits, "tensor_bytes": [held, held + grown], "process_bytes": [process, process + fatter]}
+    limit = 64 << 20  # of the process: caches of the allocator and of compiled forms; a leaked event of 30 000 hits is 100 kB
+    holds = (grown <= 0 or not device.real) and fatter < limit
+    return Check(f"{events} events", f"tensors {grown:+,} bytes, process {fatter:+,}", holds), found
+
+
+def _on(device: Device, values: NDArray[Any]) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values)).to(device.torch)
