@@ -31,15 +31,16 @@ def stages(device: Device, bundle: Path, event: Event, hits: int, precision: str
     sized = resized(event, hits)
     pipeline = Pipeline.open(bundle, engine, precision=precision, device=str(device.torch))
     pipeline.run(sized)  # compiles what is not compiled yet
-    with device.peak() as peak:
-        runs = [pipeline.run(sized).stages for _ in range(rounds)]
+    before = device.held()
+    runs = [pipeline.run(sized).stages for _ in range(rounds)]
     names = [stage.name for stage in runs[0]]
     times = {name: statistics.median(run[n].seconds for run in runs) for n, name in enumerate(names)}
     total = statistics.median(sum(stage.seconds for stage in run) for run in runs)
     counts = {stage.name: stage.count_out for stage in runs[0]}
     row: Row = {
         "engine": engine, "bundle": pipeline.spec.name, "precision": precision, "hits": len(sized), "rounds": rounds,
-        "seconds": times, "total_seconds": total, "counts": counts, "peak_bytes": peak.highest, "held_before_bytes": peak.before,
+        "seconds": times, "total_seconds": total, "counts": counts, "held_before_bytes": before,
+        "peak_bytes": max(stage.peak_bytes for run in runs for stage in run),  # each stage begins a peak of its own
     }
     candidates = counts.get("graph", 0)
     if pipeline.spec.filter is not None and candidates:

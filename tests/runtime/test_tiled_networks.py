@@ -423,7 +423,7 @@ def test_graph_networks_in_reduced_precision(name, precision, rng):
 
 
 def test_a_precision_is_for_the_stage_that_it_names(rng):
-    spec, weights, _ = networks(gnn=GNNS["ours"])
+    spec, weights, _ = networks(gnn=GNNS["ours"], filter=FILTERS["pairs"])
     count, edges = graphs(rng)["random"]
     x = hits(rng, count)
     exact = engine_of(spec, weights).gnn(x, edges)
