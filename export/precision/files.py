@@ -12,11 +12,9 @@ from trkx.export.metadata import onnx_metadata
 from trkx.export.onnx_file import onnx_bytes
 from trkx.export.precision.convert import in_half
 from trkx.export.precision.table import FLOAT32, types_of
-from trkx.identity import PREFIX
+from trkx.identity import PRECISION_KEY
 from trkx.runtime.precision import precisions, spelled
 from trkx.spec import PipelineSpec
-
-PRECISION_KEY = PREFIX + "precision"
 
 
 def require_precisions(words: Sequence[str], spec: PipelineSpec) -> list[str]:

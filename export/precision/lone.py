@@ -8,7 +8,6 @@ import onnx
 
 from trkx.export.check import Expectation
 from trkx.export.precision.checks import STRUCTURE, UNROUNDED, HalfFile, engine_rows
-from trkx.export.precision.files import PRECISION_KEY
 from trkx.export.precision.structure import problems
 from trkx.export.precision.table import TYPES, HalfType
 from trkx.export.validation.engines import Engine
@@ -17,6 +16,7 @@ from trkx.export.validation.model_file import ModelFile
 from trkx.export.validation.oracle import Oracle
 from trkx.export.validation.repeatability import repeatability_rows
 from trkx.export.validation.report import Row
+from trkx.identity import PRECISION_KEY
 
 
 def half_of(model: onnx.ModelProto | None) -> HalfType | None:

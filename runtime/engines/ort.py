@@ -65,7 +65,7 @@ def open_engine(bundle: Bundle, threads: int, precision: str = EXACT) -> OrtEngi
             sessions[stage] = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises classes of its own that share no public base
             raise _refused(bundle, stage, where, type_, error) from error
-        require_same(sessions[stage].get_modelmeta().custom_metadata_map, bundle.spec, where, stage)
+        require_same(sessions[stage].get_modelmeta().custom_metadata_map, bundle.spec, where, stage, type_, "ort-cpu")
     return OrtEngine(sessions)
 
 

@@ -11,6 +11,8 @@ from trkx.spec import PipelineSpec
 
 PREFIX = "pkg.trkx."
 SPEC_KEY, STAGE_KEY, TARGET_KEY = PREFIX + "spec", PREFIX + "stage", PREFIX + "target"
+PRECISION_KEY = PREFIX + "precision"
+"""Only in files of half precision: "float16" or "bfloat16"."""
 
 
 def canonical_json(values: object) -> str:
@@ -27,8 +29,11 @@ def spec_json(spec: PipelineSpec) -> str:
     return canonical_json(spec.to_dict())
 
 
-def require_same(metadata: Mapping[str, str], spec: PipelineSpec, where: str, stage: str | None = None) -> None:
-    """Require that a file's metadata names this spec and, if given, this stage.
+def require_same(
+    metadata: Mapping[str, str], spec: PipelineSpec, where: str, stage: str | None = None, precision: str | None = None,
+    target: str | None = None,
+) -> None:
+    """Require that a file's metadata names this spec and, if given, this stage, precision and target.
 
     Specs are compared as they are read, so a key that a later trkx adds with a default makes no difference.
 
@@ -37,9 +42,11 @@ def require_same(metadata: Mapping[str, str], spec: PipelineSpec, where: str, st
         spec: what `bundle.json` says.
         where: the file, for the message.
         stage: what the file is used for, None if the file serves every stage.
+        precision: "float32", "float16" or "bfloat16", of an ONNX file.
+        target: of an ONNX file, such as "ort-cpu".
 
     Raises:
-        BundleError: the metadata is absent, unreadable, or names another spec or stage; the message says what differs.
+        BundleError: the metadata is absent, unreadable, or names something else; the message says what differs.
     """
     text = metadata.get(SPEC_KEY)
     if text is None:
@@ -58,6 +65,13 @@ def require_same(metadata: Mapping[str, str], spec: PipelineSpec, where: str, st
             f"{where}: expected the network of stage {stage}, found stage {metadata.get(STAGE_KEY)!r} in its metadata. "
             "Export the bundle again."
         )
+    rest = (("precision", PRECISION_KEY, precision, "float32"), ("target", TARGET_KEY, target, "ort-cpu"))
+    for name, key, wanted, usual in rest:
+        found = metadata.get(key, usual)
+        if wanted is not None and found != wanted:
+            raise BundleError(
+                f"{where}: expected {name} {wanted}, as bundle.json says, found {found} in its metadata. Export the bundle again."
+            )
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, object]]:

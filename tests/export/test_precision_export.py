@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -80,27 +81,34 @@ def test_they_are_linted_compared_and_counted(exported: Exported) -> None:
     assert any("gnn.bf16.onnx: ONNX Runtime CPU" in line for line in report.not_checked)
 
 
-def test_validation_looks_at_them_too(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(validate, "cases", lambda *args: [case for case in cases(*args) if case.name in SOME])
-    report = validate.validate_bundle(exported[0], level="export")
-    assert [row for row in report.rows if row.status == "failed"] == []
+@pytest.fixture(scope="module")
+def validated(exported: Exported) -> tuple[str, dict[str, Any]]:
+    """What `trkx validate` prints, and its JSON."""
+    where = exported[0].parent / "v.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(validate, "cases", lambda *args: [case for case in cases(*args) if case.name in SOME])
+        result = CliRunner().invoke(app, ["validate", str(exported[0]), "--quick", "--json", str(where)])
+    assert result.exit_code == 0, result.output
+    return result.stdout, json.loads(where.read_text())
+
+
+def test_validation_looks_at_them_too(validated: tuple[str, dict[str, Any]]) -> None:
+    report = validated[1]
+    assert [row for row in report["rows"] if row["status"] == "failed"] == []
     for path in ("filter.fp16.onnx", "acts-onnx/gnn.bf16.onnx"):
-        groups = {(row.group, row.case) for row in report.rows if row.file == path}
+        groups = {(row["group"], row["case"]) for row in report["rows"] if row["file"] == path}
         assert {("graphs", "float32 where it must be"), ("graphs", "casts alone were added"), ("graphs", "star")} <= groups
         assert any(group == "decisions" for group, _ in groups)
-    scored = {score.file for score in report.scores}
+    scored = {score["file"] for score in report["scores"]}
     assert {"gnn.onnx", "gnn.fp16.onnx", "gnn.bf16.onnx"} <= scored
 
 
-def test_what_no_engine_here_runs_is_named_to_the_last_line(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(validate, "cases", lambda *args: [case for case in cases(*args) if case.name in SOME])
-    result = CliRunner().invoke(app, ["validate", str(exported[0]), "--quick", "--json", str(exported[0].parent / "v.json")])
-    assert result.exit_code == 0, result.output
-    last = " ".join(result.stdout.split("\n")[-2:])
+def test_what_no_engine_here_runs_is_named_to_the_last_line(validated: tuple[str, dict[str, Any]]) -> None:
+    last = " ".join(validated[0].split("\n")[-2:])
     assert "passed: " in last and " not checked; run by no engine here: " in last
     wanted = {"filter.bf16.onnx", "gnn.bf16.onnx", "acts-onnx/filter.bf16.onnx", "acts-onnx/gnn.bf16.onnx"}
     assert set(last.split("no engine here: ")[1].strip().split(", ")) == wanted
-    assert set(json.loads((exported[0].parent / "v.json").read_text())["not_run"]) == wanted
+    assert set(validated[1]["not_run"]) == wanted
 
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])

@@ -248,9 +248,14 @@ def test_onnx_runtimes_provider_gets_the_same_profile(folder: Path) -> None:
     folders = {provider_options(one, bundle.spec, "engines", model=data)["trt_engine_cache_path"]
                for one in (profile, replace(profile, hits=Extent(16, 1000, 4096))) for data in (b"one", b"two")}
     assert len(folders) == 4  # another file or profile finds no engine of this one
+    kinds = {provider_options(profile, bundle.spec, "engines", computes=word)["trt_engine_cache_path"]
+             for word in ("fp32", "tf32")}
+    assert len(kinds) == 2  # nor does another precision
     assert {Path(folder).parent for folder in folders} == {Path("engines")}
-    assert (options["trt_fp16_enable"], options["trt_bf16_enable"], options["trt_int8_enable"]) == ("0", "0", "0")
-    assert (options["has_user_compute_stream"], options["user_compute_stream"], options["device_id"]) == ("1", "12", "1")
+    assert (options["trt_fp16_enable"], options["trt_int8_enable"]) == ("False", "False")
+    assert (options["user_compute_stream"], options["device_id"]) == ("12", "1")
+    assert {name for name, value in options.items() if value in ("True", "False")} == {
+        "trt_engine_cache_enable", "trt_timing_cache_enable", "trt_fp16_enable", "trt_int8_enable"}
     assert all(isinstance(value, str) for value in options.values())
     assert "user_compute_stream" not in provider_options(profile, bundle.spec, "engines")
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from trkx.errors import ExportError
 from trkx.export.check import run_onnx
 from trkx.export.lowerings.table import LOWERINGS
-from trkx.export.targets import TARGETS
 from trkx.export.onnx_file import onnx_model
+from trkx.export.targets import TARGETS
 from trkx.export.zoo import Case
 from trkx.models.segment import segment_max, segment_mean, segment_softmax, segment_sum
 

@@ -396,9 +396,8 @@ def test_networks_that_look_at_all_rows(rng):
 # engines
 
 
-def test_engine_of_a_bundle(request, rng):
-    folder = os.environ.get("TRKX_TEST_BUNDLE") or request.getfixturevalue("tiny_bundle")  # an export takes long
-    bundle = Bundle.open(folder)
+def test_engine_of_a_bundle(tiny_bundle, rng):
+    bundle = Bundle.open(tiny_bundle)
     x = rng.uniform(-1, 1, (60, 3)).astype(np.float32)
     x[:, 0] = np.abs(x[:, 0]) + 0.03
     edges = rng.integers(0, 60, (2, 200))

@@ -13,8 +13,8 @@ pytest.importorskip("triton", reason="not checked: Triton is not installed")
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_benchmarks_on_a_device(mode):
-    assert " passed" in run_kernels("interpreted_bench_device.py", mode)
+def test_benchmarks_on_a_device(mode, tiny_bundle):
+    assert " passed" in run_kernels("interpreted_bench_device.py", mode, tiny_bundle)
 
 
 @pytest.mark.parametrize("what", ["ladder", "neighbours", "components"])

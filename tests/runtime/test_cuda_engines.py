@@ -282,10 +282,12 @@ class TestOnnxRuntime:
             open_device_engine("onnxruntime-cuda", opened, CPU)
 
     def test_tensorrt_and_tf32(self, opened):
-        with pytest.raises(SpecError, match=r"multiplies float32 as TF32, unless NVIDIA_TF32_OVERRIDE=0 .*; embedding shall run"):
+        with pytest.raises(SpecError, match=r"TF32, unless NVIDIA_TF32_OVERRIDE=0 .*; embedding shall run in fp32"):
             ort_engine.require_no_tf32({"embedding": "fp32", "gnn": "bf16"}, None)
         ort_engine.require_no_tf32({"embedding": "fp32", "gnn": "bf16"}, "0")
-        ort_engine.require_no_tf32({"embedding": "tf32", "gnn": "bf16"}, None)
+        with pytest.raises(SpecError, match="gnn shall run in bf16, whose products in float32"):
+            ort_engine.require_no_tf32({"embedding": "tf32", "gnn": "bf16"}, None)
+        ort_engine.require_no_tf32({"embedding": "tf32", "gnn": "tf32"}, None)
         with pytest.raises(SpecError, match="runs on a GPU only"):
             open_device_engine("onnxruntime-tensorrt", opened, CPU)
 
@@ -314,6 +316,46 @@ class TestOnnxRuntime:
         monkeypatch.chdir(tmp_path)
         open_device_engine("onnxruntime-cuda", opened, CPU)
         assert not list(tmp_path.iterdir())
+
+
+    def test_nothing_is_computed_of_nothing(self, opened):
+        engine = open_device_engine("onnxruntime-cuda", opened, CPU)
+        none = torch.empty((2, 0), dtype=torch.int64)
+        assert engine.embed(torch.empty(0, 3)).shape == (0, 4)
+        assert len(engine.gnn(torch.rand(5, 3), none)) == 0
+        assert len(engine.edge_filter(torch.rand(5, 3))(none)) == 0
+
+    def test_an_edge_without_its_hit_is_our_error(self, opened):
+        engine = open_device_engine("onnxruntime-cuda", opened, CPU)
+        with pytest.raises(BundleError, match=r"gave up.*edges name hits"):
+            engine.gnn(torch.rand(5, 3), torch.tensor([[0, 1], [2, 9]]))
+
+    def test_strides_are_refused_where_an_address_is_bound(self, opened):
+        session = open_device_engine("onnxruntime-cuda", opened, CPU)._sessions["embedding"]
+        with pytest.raises(BundleError, match="'x' is not contiguous"):
+            session({"x": torch.rand(40, 6)[:, ::2]}, torch.empty(40, 4))
+        hits = Extent(1, 60, 100)
+        stages = tuple(StageProfile(stage, hits, Extent(1, 64, 300) if stage != "embedding" else None) for stage in opened.spec.stages)
+        sessions = open_device_engine("onnxruntime-cuda", opened, CPU)._sessions
+        engine, x = TensorRTEngine(opened.spec, Profiles(stages, 1.0, ()), sessions, CPU), torch.rand(40, 6)[:, ::2]
+        assert torch.equal(engine.embed(x), engine.embed(x.contiguous()))
+
+    @pytest.mark.parametrize(("key", "value"), [("pkg.trkx.precision", "float16"), ("pkg.trkx.target", "tensorrt")])
+    def test_a_file_that_says_another_precision_or_target_is_refused(self, key, value, opened, monkeypatch):
+        import onnx
+
+        model = onnx.load_model_from_string(opened.read("gnn", "onnx"))
+        held = {one.key: one.value for one in model.metadata_props} | {key: value}
+        onnx.helper.set_model_props(model, held)
+        read = type(opened).read
+
+        def reading(self, stage, *rest):
+            return model.SerializeToString() if (stage, rest[0]) == ("gnn", "onnx") else read(self, stage, *rest)
+
+        monkeypatch.setattr(type(opened), "read", reading)
+        for name in ("onnxruntime", "onnxruntime-cuda"):
+            with pytest.raises(BundleError, match=f"found {value} in its metadata"):
+                open_device_engine(name, opened, CPU) if name != "onnxruntime" else open_engine(name, opened, 1)
 
 
 class TestPlacement:

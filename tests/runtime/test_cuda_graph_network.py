@@ -28,9 +28,8 @@ else:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_graph_networks(mode, tiny_bundle, monkeypatch):
-    monkeypatch.setenv("TRKX_TEST_BUNDLE", str(tiny_bundle))
-    assert " passed" in run_kernels("interpreted_graph.py", mode)
+def test_graph_networks(mode, tiny_bundle):
+    assert " passed" in run_kernels("interpreted_graph.py", mode, tiny_bundle)
 
 
 def test_every_kernel_builds_without_a_gpu(record_property):

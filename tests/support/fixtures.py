@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from support.kernels import BUNDLE
 from support.tiny import TinyExport, half_bundle_into, tiny_export_into
 
 
@@ -15,9 +17,10 @@ def tiny_export(tmp_path_factory: pytest.TempPathFactory) -> TinyExport:
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tiny_export: TinyExport) -> Path:
-    """Folder of an exported bundle of a tiny pipeline (see `tiny_spec`). Read only."""
-    return tiny_export.folder
+def tiny_bundle(request: pytest.FixtureRequest) -> Path:
+    """Folder of an exported bundle of a tiny pipeline (see `tiny_spec`); in a process of kernels its parent's. Read only."""
+    given = os.environ.get(BUNDLE)
+    return Path(given) if given else request.getfixturevalue("tiny_export").folder
 
 
 @pytest.fixture(scope="session")

@@ -48,8 +48,8 @@ class OrtDeviceEngine:
     def _run(self, stage: str, output: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
         if stage not in self._sessions:
             raise SpecError(f"this bundle has no {stage}; it has {', '.join(self._sessions)}.")
-        held = {name: tensor.contiguous() for name, tensor in inputs.items()}
-        self._sessions[stage](held, output)
+        if len(output):  # ONNX Runtime binds no empty memory, and there is nothing to compute
+            self._sessions[stage]({name: tensor.contiguous() for name, tensor in inputs.items()}, output)
         return output
 
     def _new(self, rows: int, columns: int = 1) -> torch.Tensor:
@@ -64,7 +64,7 @@ class OrtDeviceEngine:
 
         def judge(edge_index: torch.Tensor) -> torch.Tensor:
             edges = edge_index.shape[1]
-            chunk = self._chunk or edges
+            chunk = self._chunk or max(edges, 1)
             logits = self._new(edges)
             for start in range(0, edges, chunk):
                 end = min(start + chunk, edges)
@@ -101,7 +101,8 @@ def open_engine(bundle: Bundle, device: torch.device, precision: str) -> OrtDevi
         sessions[stage] = opened_session(
             data, where, providers, device, stream, (provider,), probe_inputs(bundle.spec, stage, HITS, EDGES, device)
         )
-        require_same(sessions[stage].session.get_modelmeta().custom_metadata_map, bundle.spec, where, stage)
+        held = sessions[stage].session.get_modelmeta().custom_metadata_map
+        require_same(held, bundle.spec, where, stage, type_, target or "ort-cpu")
     return OrtDeviceEngine(bundle.spec, sessions, device)
 
 
@@ -132,27 +133,30 @@ def open_tensorrt(bundle: Bundle, device: torch.device, precision: str) -> Tenso
         profile = profiles.of(stage)
         data = bundle.read(stage, "onnx", type_, target)
         cache = default_cache() / "onnxruntime"
-        own = provider_options(profile, bundle.spec, cache, device.index or 0, stream.cuda_stream, data)
+        computes = f"{wanted[stage]} on {torch.cuda.get_device_name(device)}"
+        own = provider_options(profile, bundle.spec, cache, device.index or 0, stream.cuda_stream, data, computes)
         providers = [(TENSORRT, own), (CUDA, cuda_options(device, stream, wanted[stage] == "tf32"))]
         where = str(bundle.path / bundle.entry(stage, "onnx", type_, target).path)
         hits, edges = profile.hits.opt, profile.edges.opt if profile.edges is not None else 0
         sessions[stage] = opened_session(
             data, where, providers, device, stream, (TENSORRT, CUDA), probe_inputs(bundle.spec, stage, hits, edges, device)
         )
-        require_same(sessions[stage].session.get_modelmeta().custom_metadata_map, bundle.spec, where, stage)
+        held = sessions[stage].session.get_modelmeta().custom_metadata_map
+        require_same(held, bundle.spec, where, stage, type_, target or "ort-cpu")
     return TensorRTEngine(bundle.spec, profiles, sessions, device)
 
 
 def require_no_tf32(wanted: Mapping[str, str], override: str | None) -> None:
-    """Raise SpecError where a stage shall run in "fp32" and TensorRT would take TF32.
+    """Raise SpecError where TensorRT would take TF32 for products in float32, which files in half precision have as well.
 
     wanted: stage to precision. override: NVIDIA_TF32_OVERRIDE.
     """
-    exact = [stage for stage, precision in wanted.items() if precision == EXACT]
+    exact = [stage for stage, precision in wanted.items() if precision != "tf32"]
     if exact and override != "0":
         raise SpecError(
             f"engine 'onnxruntime-tensorrt' multiplies float32 as TF32, unless {TF32_OVERRIDE}=0 is set before Python starts; "
-            f"{', '.join(exact)} shall run in {EXACT}. Set it, or say tf32, or take engine 'tensorrt'."
+            f"{', '.join(f'{stage} shall run in {wanted[stage]}' for stage in exact)}, whose products in float32 are exact. Set "
+            "it, or say tf32, or take engine 'tensorrt'."
         )
 
 

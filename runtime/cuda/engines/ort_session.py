@@ -64,7 +64,7 @@ class BoundSession:
             output: float32 [rows, columns], contiguous, on that device: is written.
 
         Raises:
-            BundleError: the file has other inputs than are given, or another output.
+            BundleError: the file has other inputs than are given, or another output; or ONNX Runtime gives up.
         """
         names = [door.name for door in self._inputs]
         if sorted(names) != sorted(inputs):
@@ -74,11 +74,21 @@ class BoundSession:
             )
         binding = self.session.io_binding()
         place = (self._device.type, self._device.index or 0)
+        for name, tensor in (*inputs.items(), ("output", output)):
+            if not tensor.is_contiguous():
+                raise BundleError(f"{self.where}: the tensor '{name}' is not contiguous, which its address alone can't say.")
         for name, tensor in inputs.items():
             binding.bind_input(name, *place, ELEMENTS[tensor.dtype], tuple(tensor.shape), tensor.data_ptr())
         binding.bind_output(self._output.name, *place, np.float32, self._shape(output), output.data_ptr())
         with self._in_order():
-            self.session.run_with_iobinding(binding, self._options)
+            try:
+                self.session.run_with_iobinding(binding, self._options)
+            except Exception as error:  # ONNX Runtime raises classes of its own that share no public base
+                first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                raise BundleError(
+                    f"{self.where}: ONNX Runtime gave up ({first}). Look whether all edges name hits that exist, and at the "
+                    "device's free memory."
+                ) from error
 
     def _shape(self, output: torch.Tensor) -> tuple[int, ...]:
         """Return the shape of the output as the file declares it: [rows, columns], or [rows] for one column."""

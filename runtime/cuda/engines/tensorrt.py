@@ -14,6 +14,7 @@ import torch
 from trkx import __version__
 from trkx.bundle import Bundle
 from trkx.errors import BundleError, SpecError
+from trkx.identity import require_same
 from trkx.runtime.cuda.engines.base import DeviceFilter
 from trkx.runtime.cuda.tensorrt.build import Tools, built, loaded, tools
 from trkx.runtime.cuda.tensorrt.cache import cached_engine, default_cache
@@ -21,6 +22,7 @@ from trkx.runtime.cuda.tensorrt.executor import Executor, TensorRTExecutor
 from trkx.runtime.cuda.tensorrt.padding import fitted, parts
 from trkx.runtime.cuda.tensorrt.profiles import FILE, TARGET, Profiles, StageProfile, profiles_of
 from trkx.runtime.cuda.tensorrt.sidecar import Sidecar, identity_of, sidecar_of
+from trkx.runtime.describe import describe_onnx
 from trkx.runtime.precision import EXACT, FILE_TYPES, precisions
 from trkx.spec import PipelineSpec
 
@@ -119,7 +121,8 @@ def model_file(bundle: Bundle, stage: str, precision: str) -> bytes:
     """Return the ONNX file of a stage for TensorRT, verified. "tf32" reads the float32 file.
 
     Raises:
-        BundleError: the bundle has none; the message has the command that makes it.
+        BundleError: the bundle has none, and the message has the command that makes it; or it says that it was made for another
+            spec, stage, precision or target.
     """
     kind = FILE_TYPES.get(precision, FILE_TYPES[EXACT])
     try:
@@ -127,7 +130,10 @@ def model_file(bundle: Bundle, stage: str, precision: str) -> bytes:
     except BundleError as error:
         half = f" --precision {precision}" if kind != FILE_TYPES[EXACT] else ""
         raise BundleError(f"{error} Export it again: `export-models … --target {TARGET}{half}`.") from None
-    return bundle.read(stage, "onnx", kind, TARGET)
+    data = bundle.read(stage, "onnx", kind, TARGET)
+    where = str(bundle.path / bundle.entry(stage, "onnx", kind, TARGET).path)
+    require_same(describe_onnx(data, where)["metadata"], bundle.spec, where, stage, kind, TARGET)
+    return data
 
 
 def _open(

@@ -41,7 +41,7 @@ def fitted(
     """
     _require(profile, "hits", len(x), profile.hits)
     if edge_index is None or profile.edges is None:
-        return Fitted({"x": _with_copies(x, max(profile.hits.min - len(x), 0))}, len(x))
+        return Fitted({"x": _with_copies(x, max(profile.hits.min - len(x), 0)).contiguous()}, len(x))
     edges = edge_index.shape[1]
     _require(profile, "edges", edges, profile.edges)
     missing = max(profile.edges.min - edges, 0)

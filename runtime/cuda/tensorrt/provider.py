@@ -13,12 +13,13 @@ NAME = "TensorrtExecutionProvider"
 
 def provider_options(
     profile: StageProfile, spec: PipelineSpec, cache: Path | str, device_id: int = 0, stream: int | None = None,
-    model: bytes = b"",
+    model: bytes = b"", computes: str = "",
 ) -> dict[str, str]:
     """Return the provider's options for the file of one stage.
 
-    The precision stands in the file: the flags that let the provider choose another are off, without which it reads the file as
-    strongly typed. An event outside of the profile makes the provider build another engine, so callers must refuse it before
+    The precision stands in the file: no flag lets the provider choose another, so it reads the file as strongly typed. Keys and
+    words are those that the Python binding of ONNX Runtime 1.22 to 1.31 knows: "True" and "False", and one key for the stream. An
+    event outside of the profile makes the provider build another engine, so callers must refuse it before
     (`trkx.runtime.cuda.tensorrt.padding.fitted`).
 
     Args:
@@ -27,10 +28,12 @@ def provider_options(
         cache: folder for engines and timings; the provider makes what is missing.
         device_id: number of the GPU.
         stream: address of the CUDA stream to compute in, e.g. `torch.cuda.current_stream().cuda_stream`; None for one of its own.
-        model: the ONNX file: a file or profile that is another has a folder of its own, for the provider looks at names only.
+        model: the ONNX file.
+        computes: what else makes another engine: precision, name of the GPU. Another file, profile or word of these has a folder
+            of its own, for the provider looks at names of files and at the architecture only.
     """
     shapes = profile.shapes(spec)
-    digest = hashlib.sha256(repr(sorted(shapes.items())).encode() + model).hexdigest()[:32]
+    digest = hashlib.sha256(repr((sorted(shapes.items()), computes)).encode() + model).hexdigest()[:32]
     folder = Path(cache) / f"{profile.stage}-{digest}"
     smallest, usual, largest = ({name: triple[place] for name, triple in shapes.items()} for place in range(3))
     options = {
@@ -38,16 +41,15 @@ def provider_options(
         "trt_profile_min_shapes": _spelled(smallest),
         "trt_profile_opt_shapes": _spelled(usual),
         "trt_profile_max_shapes": _spelled(largest),
-        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_enable": "True",
         "trt_engine_cache_path": str(folder),
-        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_enable": "True",
         "trt_timing_cache_path": str(folder),
-        "trt_fp16_enable": "0",
-        "trt_bf16_enable": "0",
-        "trt_int8_enable": "0",
+        "trt_fp16_enable": "False",
+        "trt_int8_enable": "False",
     }
     if stream is not None:
-        options |= {"has_user_compute_stream": "1", "user_compute_stream": str(stream)}
+        options["user_compute_stream"] = str(stream)
     return options
 
 
