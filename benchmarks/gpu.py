@@ -35,6 +35,8 @@ from trkx.runtime.events import Event, open_events
 from trkx.runtime.pipeline import Pipeline
 
 PARTS = ("compile", "kernels", "events", "repeat", "stages", "alone", "networks", "growth")
+ON_GPUS = ("onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt")
+"""Engines that are not what their name says on a CPU."""
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "mixed")
 WAYS = {
     "trkx fp32": ("triton", "fp32"), "trkx tf32": ("triton", "tf32"), "trkx bf16": ("triton", "bf16"),
@@ -154,10 +156,11 @@ def measure_alone(run: Run) -> None:
 def measure_networks(run: Run) -> None:
     """Filter and GNN by themselves, ours and others'."""
     rows = []
+    without = [*run.given.without, *([] if run.device.real else ON_GPUS)]
     for bundle in run.bundles:
         found = gpu_times.networks(
             run.device, Bundle.open(bundle), run.event, run.given.peer_size, run.given.rounds,
-            {name: way for name, way in WAYS.items() if way[1] in run.given.precisions and way[0] not in run.given.without},
+            {name: way for name, way in WAYS.items() if way[1] in run.given.precisions and way[0] not in without},
         )
         for row in found:
             said = row.get("error") or f"{1e3 * row['seconds']:.2f} ms, off by {row['relative_to_first']:.1e}"

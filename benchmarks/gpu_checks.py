@@ -132,7 +132,7 @@ def repeatable(pipeline: Pipeline, event: Event, runs: int) -> Check:
         for name in sorted(tracks.graphs):
             digest.update(np.ascontiguousarray(tracks.graphs[name]).tobytes())
         digests.append(digest.hexdigest())
-    return Check(f"{runs} runs of {len(event):,} hits", f"{len(set(digests))} different results", len(set(digests)) == 1)
+    return Check(f"{runs} runs of {len(event):,} hits", _alike(len(set(digests))), len(set(digests)) == 1)
 
 
 def repeatable_logits(device: Device, bundle: Bundle, precision: str, event: Event, runs: int) -> Check:
@@ -148,7 +148,11 @@ def repeatable_logits(device: Device, bundle: Bundle, precision: str, event: Eve
         logits = [engine.gnn(x, pairs)] + ([engine.edge_filter(x)(pairs)] if bundle.spec.filter else [])
         digests.add(hashlib.sha256(b"".join(one.cpu().numpy().tobytes() for one in logits)).hexdigest())
     name = f"logits in {precision}, {runs} runs of {pairs.shape[1]:,} edges"
-    return Check(name, f"{len(digests)} different results", len(digests) == 1)
+    return Check(name, _alike(len(digests)), len(digests) == 1)
+
+
+def _alike(results: int) -> str:
+    return "all the same bits" if results == 1 else f"{results} different results"
 
 
 def growth(device: Device, pipeline: Pipeline, event: Event, events: int) -> tuple[Check, dict[str, Any]]:

@@ -14,6 +14,8 @@ from trkx.runtime.engines.base import Float, Int, not_loadable
 from trkx.runtime.precision import EXACT, FILE_TYPES, precisions, spelled
 
 LOG_ERRORS_ONLY = 3
+ON_A_CPU = (EXACT, "fp16")
+"""ONNX Runtime's CPU provider has no products in bfloat16."""
 
 
 class OrtEngine:
@@ -81,11 +83,11 @@ def _refused(bundle: Bundle, stage: str, where: str, type_: str, error: Exceptio
 def _types(bundle: Bundle, precision: str) -> dict[str, str]:
     """Return stage to the `FileEntry.precision` of the file that is wanted; BundleError names all that are not there."""
     wanted = precisions(precision, bundle.spec.stages)
-    unsaid = next((name for name in wanted.values() if name not in FILE_TYPES), "")
+    unsaid = next((name for name in wanted.values() if name not in ON_A_CPU), "")
     if unsaid:
         raise SpecError(
-            f"engine 'onnxruntime' does not run in {unsaid} on a CPU: its files compute in {', '.join(FILE_TYPES)}. Engine "
-            f"'tiled' has {unsaid}."
+            f"engine 'onnxruntime' does not run in {unsaid} on a CPU, only in {', '.join(ON_A_CPU)}, for example "
+            f"filter=fp16,gnn=fp16. Engine 'tiled' has {unsaid}."
         )
     types = {stage: FILE_TYPES[wanted[stage]] for stage in bundle.spec.stages}
     held = {(entry.stage, entry.precision) for entry in bundle.manifest.files if entry.format == "onnx" and not entry.target}

@@ -82,6 +82,8 @@ _POLYGRAPHY = Need("polygraphy", ("polygraphy",))
 GPU_PLACES = ("/dev/nvidia[0-9]*", "/proc/driver/nvidia/gpus/*", "/dev/dxg", "/Windows/System32/nvcuda.dll")
 """Where the driver of an NVIDIA GPU shows (Linux, a container, Windows' Linux, Windows): a look that loads nothing."""
 NEEDS_GPU = "needs an NVIDIA GPU"
+TORCH_FOR_GPUS = "pip uninstall torch, then install it for CUDA (https://pytorch.org/get-started/locally)"
+ORT_FOR_GPUS = 'pip uninstall onnxruntime, then pip install "trkx[gpu]", which takes its place'
 GPU_PROVIDERS = {"onnxruntime-cuda": "CUDAExecutionProvider", "onnxruntime-tensorrt": "TensorrtExecutionProvider"}
 """Engine to the part of ONNX Runtime that it needs, which only builds for GPUs have."""
 
@@ -192,11 +194,11 @@ def probe(row: Backend, load: bool = False, gpu: bool = True) -> Availability:
                 importlib.import_module(need.module)
             except Exception as error:  # an installed package may fail in any way when it is loaded
                 broken.append(f"{need.module} is installed but does not load: {error}".splitlines()[0])
-    lacks = _lack_of_gpu(row, load and not absent and not broken) if gpu and row.gpu else []
-    why = "; ".join(([f"{', '.join(absent)} not installed"] if absent else []) + broken + lacks)
+    lacks, remedy = _lack_of_gpu(row, load and not absent and not broken) if gpu and row.gpu else ("", "")
+    why = "; ".join(([f"{', '.join(absent)} not installed"] if absent else []) + broken + ([lacks] if lacks else []))
     how = [row.install] if absent else ["reinstall it: " + row.install] if broken else []
     if lacks:
-        how.append(NEEDS_GPU)
+        how.append(remedy)
     return Availability(row, not why, ", ".join(versions), why, "; ".join(how))
 
 
@@ -215,20 +217,27 @@ def require(kind: Kind, name: str, gpu: bool = True) -> Backend:
     return found.backend
 
 
-def _lack_of_gpu(row: Backend, loaded: bool) -> list[str]:
-    """Return why a backend has no GPU to run on, [] if it has. loaded: what it needs is loaded and may be asked."""
+def _lack_of_gpu(row: Backend, loaded: bool) -> tuple[str, str]:
+    """Return why a backend has no GPU to run on, and what to do; "" if it has. loaded: what it needs is loaded, may be asked."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     if hidden is not None and hidden.strip() in ("", "-1"):
-        return [f"no NVIDIA GPU: CUDA_VISIBLE_DEVICES is '{hidden}', which hides all"]
+        return f"no NVIDIA GPU: CUDA_VISIBLE_DEVICES is '{hidden}', which hides all", NEEDS_GPU
     if not loaded and not any(any(Path("/").glob(place.removeprefix("/"))) for place in GPU_PLACES):
-        return [f"no NVIDIA GPU here (no driver at {', '.join(GPU_PLACES)})"]
+        return "no NVIDIA GPU here (no driver was found)", NEEDS_GPU
+    torch = _version(_TORCH) if row.kind != "peer" and _TORCH in row.needs else ""
+    if torch.endswith("+cpu"):
+        return f"{torch} is for CPUs", TORCH_FOR_GPUS
     if loaded and not importlib.import_module("torch").cuda.is_available():
-        return ["no NVIDIA GPU that torch can use (torch.cuda.is_available() is False: a CPU build, or a driver too old for it)"]
-    if loaded and row.name in GPU_PROVIDERS:
+        return "no NVIDIA GPU that torch can use (torch.cuda.is_available() is False)", (
+            "nvidia-smi tells whether the driver is too old for this torch; if torch is for CPUs: " + TORCH_FOR_GPUS
+        )
+    if row.name in GPU_PROVIDERS and loaded:
         has = importlib.import_module("onnxruntime").get_available_providers()
         if GPU_PROVIDERS[row.name] not in has:
-            return [f"onnxruntime has no {GPU_PROVIDERS[row.name]} (it has {', '.join(has)}); onnxruntime-gpu takes its place"]
-    return []
+            return f"onnxruntime has no {GPU_PROVIDERS[row.name]}, only {', '.join(has)}", ORT_FOR_GPUS
+    elif row.name in GPU_PROVIDERS and _is_there("onnxruntime") and _version(_ORT_GPU).startswith("onnxruntime "):
+        return f"{_version(_ORT_GPU)} is for CPUs", ORT_FOR_GPUS
+    return "", ""
 
 
 def _is_there(module: str) -> bool:

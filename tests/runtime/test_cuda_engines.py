@@ -335,7 +335,8 @@ class TestOnnxRuntime:
         with pytest.raises(BundleError, match="'x' is not contiguous"):
             session({"x": torch.rand(40, 6)[:, ::2]}, torch.empty(40, 4))
         hits = Extent(1, 60, 100)
-        stages = tuple(StageProfile(stage, hits, Extent(1, 64, 300) if stage != "embedding" else None) for stage in opened.spec.stages)
+        counts = {"filter": Extent(1, 64, 300), "gnn": Extent(1, 64, 300)}
+        stages = tuple(StageProfile(stage, hits, counts.get(stage)) for stage in opened.spec.stages)
         sessions = open_device_engine("onnxruntime-cuda", opened, CPU)._sessions
         engine, x = TensorRTEngine(opened.spec, Profiles(stages, 1.0, ()), sessions, CPU), torch.rand(40, 6)[:, ::2]
         assert torch.equal(engine.embed(x), engine.embed(x.contiguous()))
@@ -414,7 +415,7 @@ class TestRows:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         found = backends.probe(self.ROW)
         assert (found.available, found.how) == (False, "needs an NVIDIA GPU")
-        assert found.why_not == "no NVIDIA GPU here (no driver at /no/such/place/nvidia[0-9]*)"
+        assert found.why_not == "no NVIDIA GPU here (no driver was found)"
         assert backends.probe(self.ROW, gpu=False).available
 
     def test_one_here(self, monkeypatch, tmp_path):
@@ -434,10 +435,32 @@ class TestRows:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         assert "torch can use" in backends.probe(self.ROW, load=True).why_not
 
+    @pytest.mark.parametrize(("name", "versions", "why", "how"), [
+        ("triton", {"torch": "2.13.0+cpu"}, "torch 2.13.0+cpu is for CPUs", "install it for CUDA"),
+        ("triton", {"torch": "2.13.0+cu130"}, "", ""),
+        ("onnxruntime-cuda", {"torch": "2.13.0", "onnxruntime": "1.31.0"}, "onnxruntime 1.31.0 is for CPUs", "trkx[gpu]"),
+        ("onnxruntime-cuda", {"torch": "2.13.0", "onnxruntime-gpu": "1.31.0"}, "", ""),
+    ])
+    def test_builds_for_cpus_are_seen_without_loading(self, name, versions, why, how, monkeypatch, tmp_path):
+        monkeypatch.setattr(backends, "GPU_PLACES", (str(tmp_path),))
+        monkeypatch.setattr(backends, "_is_there", lambda module: True)
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+        def version(distribution):
+            if distribution not in versions:
+                raise backends.importlib.metadata.PackageNotFoundError(distribution)
+            return versions[distribution]
+
+        monkeypatch.setattr(backends.importlib.metadata, "version", version)
+        found = backends.probe(backends.backend("engine", name))
+        assert (found.why_not, found.available) == (why, not why)
+        assert how in found.how
+
     def test_loading_asks_onnxruntime(self, monkeypatch, tmp_path):
         monkeypatch.setattr(backends, "GPU_PLACES", (str(tmp_path),))
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(backends, "_version", lambda need: f"{need.module} 1.0")
         monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
         row = backends.backend("engine", "onnxruntime-cuda")
         assert "onnxruntime has no CUDAExecutionProvider" in backends.probe(row, load=True).why_not
@@ -447,6 +470,6 @@ class TestRows:
     def test_the_message_does_not_advise_to_install_a_gpu(self, monkeypatch):
         monkeypatch.setattr(backends, "GPU_PLACES", ())
         monkeypatch.setattr(backends, "BACKENDS", (self.ROW,))
-        with pytest.raises(MissingExtraError, match=r"no driver at \)\. needs an NVIDIA GPU$"):
+        with pytest.raises(MissingExtraError, match=r"no driver was found\)\. needs an NVIDIA GPU$"):
             backends.require("engine", "made up")
         assert backends.require("engine", "made up", gpu=False) is self.ROW

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
-from trkx.backends import require
+from trkx.backends import TORCH_FOR_GPUS, require
 from trkx.bundle import Bundle
 from trkx.errors import MissingExtraError, SpecError, unknown_name
 from trkx.runtime.precision import EXACT, PRECISIONS, precisions
@@ -58,8 +58,13 @@ def device_of(name: str) -> torch.device:
         raise SpecError(f"device '{name}': engines run on NVIDIA GPUs; say cuda, or cuda:0, cuda:1 … of several.")
     if not torch.cuda.is_available():
         raise MissingExtraError(
-            f"device '{name}': torch {torch.__version__} sees no NVIDIA GPU (torch.cuda.is_available() is False): there is none, "
-            "its driver is too old for this torch, or this is torch for CPUs. nvidia-smi tells which GPUs and driver there are."
+            f"device '{name}': torch {torch.__version__} sees no NVIDIA GPU (torch.cuda.is_available() is False): "
+            + (
+                f"this torch is for CPUs. Where there is a GPU: {TORCH_FOR_GPUS}. nvidia-smi tells which there are; trkx doctor "
+                "--load what else is missing."
+                if torch.version.cuda is None
+                else "there is none, or its driver is too old for this torch. nvidia-smi tells which GPUs and driver there are."
+            )
         )
     count = torch.cuda.device_count()
     if device.index is not None and device.index >= count:
