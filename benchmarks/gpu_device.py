@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import subprocess
 import time
@@ -60,6 +61,13 @@ class Device:
         self.wait()
         found.highest = torch.cuda.max_memory_allocated(self.torch) if self.real else self.held()
 
+    def used(self) -> int | None:
+        """Return the bytes of the GPU that are taken by whomever, None on a CPU."""
+        if not self.real:
+            return None
+        free, total = torch.cuda.mem_get_info(self.torch)
+        return int(total - free)
+
     def held(self) -> int:
         """Return the bytes that tensors take now; on a CPU the whole process."""
         return torch.cuda.memory_allocated(self.torch) if self.real else resident_bytes()
@@ -111,10 +119,11 @@ def facts(device: torch.device) -> dict[str, Any]:
     if device.type != "cuda":
         return found | {"device": "cpu, kernels interpreted: no time here means anything"}
     seen = torch.cuda.get_device_properties(device)
-    driver = subprocess.run(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"], capture_output=True, text=True)
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    driver = subprocess.run(command, capture_output=True, text=True).stdout if shutil.which(command[0]) else "unknown"
     return found | {
         "device": seen.name, "device_memory_bytes": seen.total_memory, "multiprocessors": seen.multi_processor_count,
-        "compute_capability": f"{seen.major}.{seen.minor}", "driver": driver.stdout.strip(),
+        "compute_capability": f"{seen.major}.{seen.minor}", "driver": driver.strip(),
     }
 
 

@@ -11,7 +11,8 @@ HALF = "bf16"
 
 
 def _stage_row(found: Found, wide: bool, precision: str, hits: int = HITS) -> Found | None:
-    rows = [row for row in found.get("stages", []) if row["wide"] == wide and row["precision"] == precision]
+    rows = [row for row in found.get("stages", []) if row["wide"] == wide and row["precision"] == precision
+            and "error" not in row]
     near = [row for row in rows if abs(row["hits"] - hits) <= hits // 100]
     return near[0] if near else None
 
@@ -60,7 +61,7 @@ def _filter_rate(wide: bool) -> Callable[[Found], tuple[float, float] | None]:
 def _spread(found: Found) -> tuple[float, float] | None:
     """Return the slowest over the fastest time per candidate of sizes from 10^5 on."""
     times = [row["ns_per_candidate"] for row in found.get("stages", [])
-             if not row["wide"] and row["precision"] == "mixed" and row["hits"] >= 0.99 * HITS and "ns_per_candidate" in row]
+             if row.get("ns_per_candidate") and not row["wide"] and row["precision"] == "mixed" and row["hits"] >= 0.99 * HITS]
     return (max(times) / min(times), 1.15) if len(times) > 1 else None
 
 

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from support.small_events import small_events
 
+from trkx.bundle import Bundle
 from trkx.runtime.events import write_event_parquet
 
 pytest.importorskip("torch", reason="not checked: needs torch")
 pytest.importorskip("triton", reason="not checked: Triton is not installed")
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-PARTS = ("kernels", "events", "repeat", "stages", "alone", "networks", "growth")
+PARTS = ("kernels", "twins", "events", "repeat", "replay", "stages", "alone", "networks", "growth")
 WITHOUT = ("torch-compile", "onnxruntime-cuda", "tensorrt")
 
 
@@ -33,14 +34,14 @@ def test_script_checks_and_measures_everything(tiny_bundle, tmp_path):
     done = script(tiny_bundle, tmp_path, "--parts", *PARTS)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "gpu.json").read_text())
-    assert set(found["checks"]) == {"kernels", "events", "repeat", "growth"}
+    assert set(found["checks"]) == {"kernels", "twins", "events", "repeat", "replay", "growth"}
     checks = [row for rows in found["checks"].values() for row in rows]
     assert len(checks) > 30 and all(row["holds"] for row in checks)
     assert {(row["precision"], row["hits"]) for row in found["stages"]} == {("fp32", 24), ("bf16", 24)}
     assert all(set(row["seconds"]) >= {"embedding", "graph", "filter", "gnn", "labelling"} for row in found["stages"])
     assert {row["way"] for row in found["networks"]} == {
-        "trkx fp32", "trkx bf16", "PyTorch eager fp32", "PyTorch eager AMP bf16"}
-    assert all(row["relative_to_first"] < 0.05 for row in found["networks"])
+        "trkx fp32", "trkx bf16", "trkx bf16, replayed", "PyTorch eager fp32", "PyTorch eager AMP bf16"}
+    assert all(row["relative_to_ours_in_fp32"] < 0.05 for row in found["networks"])
     assert all(row["met"] is None for row in found["targets"]), "nothing was measured at the size of the targets"
     assert "no time here means anything" in done.stdout
 
@@ -97,3 +98,22 @@ def test_a_wrong_kernel_is_seen(gpu_modules, monkeypatch):
     for drop, holds in ((0, True), (1, False)):
         monkeypatch.setattr(checks, "radius_graph_cuda", twin(drop))
         assert checks._same_pairs("pairs", device, points, 0.8).holds is holds
+
+
+def test_wrong_directions_and_one_wrong_row_are_seen(gpu_modules, tiny_bundle, monkeypatch):
+    import torch
+
+    checks, _ = gpu_modules
+    device, event = type("Here", (), {"torch": torch.device("cpu")})(), small_events(1)[0]
+    pairs = np.random.default_rng(1).integers(0, len(event), (2, 300))
+    pairs = np.unique(pairs[:, pairs[0] != pairs[1]], axis=1)
+    assert all(check.holds for check in checks._same_edges(device, Bundle.open(tiny_bundle), event, pairs))
+    right = checks.orientation_on_device
+    monkeypatch.setattr(checks, "orientation_on_device", lambda *given: lambda edges: right(*given)(edges).flip(0))
+    assert not any(check.holds for check in checks._same_edges(device, Bundle.open(tiny_bundle), event, pairs))
+    wanted = torch.randn(200_000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for precision in ("fp32", "tf32", "bf16", "fp16"):
+        for off, holds in ((0.0, True), (1.0, False), (float("nan"), False)):
+            found = wanted.float()
+            found[77] += off
+            assert checks.judged_close("logits", found, wanted, precision).holds is holds, (precision, off)
