@@ -42,6 +42,9 @@ def precisions(text: str, present: Sequence[str] = STAGES) -> dict[str, str]:
             raise SpecError(f"precision '{text}': this bundle has no {stage}; its stages are {', '.join(present)}: name those.")
         if stage in found:
             raise SpecError(f"precision '{text}': {stage} stands there twice.")
+        if name == MIXED:
+            raise SpecError(f"precision '{text}': '{MIXED}' is said of all networks at once (filter=bf16,gnn=bf16), not of "
+                            f"{stage} alone; say one of {', '.join(PRECISIONS)}.")
         found[stage] = _known(name)
     return {stage: found.get(stage, EXACT) for stage in STAGES}
 

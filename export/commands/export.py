@@ -40,7 +40,7 @@ def command(
         typer.Option(help="Events (repeatable) that TensorRT's profiles are measured from; else the one to check with."),
     ] = None,
     profile_headroom: Annotated[
-        float | None, typer.Option(help="What the largest of them is multiplied by; default: 1.5.")
+        float | None, typer.Option(help="What the largest of them is multiplied by, 1 to 100; default: 1.5.")
     ] = None,
     reference: Annotated[bool, typer.Option("--reference", help="Export the reference pipeline that ships with trkx.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,

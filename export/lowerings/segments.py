@@ -15,15 +15,17 @@ import numpy as np
 import onnx
 
 from trkx.export.lowerings.builder import Builder
+from trkx.runtime.cuda.tensorrt.limits import LARGEST_EDGES, LARGEST_HITS
 
 BLOCK = 32
 STEPS = (1, 2, 4, 8, 16)
 LEVELS = 5
-LARGEST = 30 * BLOCK ** (LEVELS - 1)
-"""Edges that five levels certainly hold, 31 million; with more the last level's Reshape fails, and no sum comes out."""
+LARGEST = LARGEST_EDGES
+"""30 blocks on the last of LEVELS: edges that five levels certainly hold, 31 million; with more the last level's Reshape fails,
+and no sum comes out."""
 BITS, PASSES = 3, 8
-HITS = 2 ** (BITS * PASSES)
-"""Hits that the sort tells apart, 16.8 million; an index beyond fails as one beyond the last hit does."""
+HITS = LARGEST_HITS
+"""2^(BITS PASSES): hits that the sort tells apart, 16.8 million; an index beyond fails as one beyond the last hit does."""
 _SEARCH = 25
 """Halvings that find a place among LARGEST rows."""
 

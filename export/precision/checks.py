@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from trkx.errors import ExportError
 from trkx.export.check import Expectation, compared
 from trkx.export.precision.oracle import emulated, half_oracle
+from trkx.export.precision.planned import strays
 from trkx.export.precision.rounding import RoundedGraph
 from trkx.export.precision.structure import problems, unrounded
 from trkx.export.precision.table import FLOAT32, TYPES, HalfType
@@ -84,8 +85,9 @@ def half_rows(item: HalfFile, zoo: Sequence[Expectation]) -> list[Row]:
     file, row = item.file, _row(item.file, "", STRUCTURE, "passed")
     try:
         model = onnx.load_model_from_string(file.data)
-        wrong = problems(model, item.half)
-        plain = RoundedGraph(unrounded(model, onnx.load_model_from_string(item.float32), item.half))
+        exact = unrounded(model, onnx.load_model_from_string(item.float32), item.half)
+        wrong = problems(model, item.half) or strays(model, item.half, exact)
+        plain = RoundedGraph(exact)
     except Exception as error:  # as above
         return [replace(row, status="failed", detail=brief(error))]
     if wrong:

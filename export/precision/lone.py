@@ -8,6 +8,7 @@ import onnx
 
 from trkx.export.check import Expectation
 from trkx.export.precision.checks import STRUCTURE, UNROUNDED, HalfFile, engine_rows
+from trkx.export.precision.planned import strays
 from trkx.export.precision.structure import problems
 from trkx.export.precision.table import TYPES, HalfType
 from trkx.export.validation.engines import Engine
@@ -41,7 +42,7 @@ def lone_rows(
         engines: that the depth runs the format on.
     """
     model = onnx.load_model_from_string(file.data)
-    wrong = problems(model, half)
+    wrong = problems(model, half) or strays(model, half)
     structure = Row("graphs", file.stage, file.path, "", STRUCTURE, "failed" if wrong else "passed",
                     detail=f"{wrong[0]}; export the bundle again." if wrong else "")
     twin = Row("graphs", file.stage, file.path, "", UNROUNDED, "not checked",

@@ -65,12 +65,14 @@ class Plan:
         return f"{of} in half precision, in float32: {stay}{subnormal}"
 
 
-def plan_of(graph: Graph, half: HalfType) -> Plan:
+def plan_of(graph: Graph, half: HalfType, room: float = ROOM) -> Plan:
     """Return what to convert in a float32 graph without local functions.
 
-    graph: with inferred types and shapes. half: the type. Deterministic: the same graph has the same plan.
+    graph: with inferred types and shapes. half: the type. room: share of its largest number that a value may reach by its bound.
+    Deterministic: the same graph has the same plan.
     """
     bounds = bounds_of(graph) if half.largest < AS_FAR else None
+    limit = room * half.largest
     raw, last = _raw(graph), _last(graph)
     products: set[int] = set()
     kept: list[Kept] = []
@@ -78,17 +80,17 @@ def plan_of(graph: Graph, half: HalfType) -> Plan:
     for place, node in enumerate(graph.nodes):
         if node.op_type not in PRODUCTS or graph.dtype(node.output[0]) != FLOAT:
             continue
-        why, subnormal = _why_not(graph, node, half, bounds, raw, last)
+        why, subnormal = _why_not(graph, node, half, limit, bounds, raw, last)
         if why:
             kept.append(Kept(label(node), why))
         else:
             products.add(place)
             lost += subnormal
-    return Plan(frozenset(_closed(graph, products, half, bounds)), len(products), tuple(kept), lost)
+    return Plan(frozenset(_closed(graph, products, half, limit, bounds)), len(products), tuple(kept), lost)
 
 
-def _why_not(graph: Graph, node: onnx.NodeProto, half: HalfType, bounds: dict[str, Bound] | None, raw: set[str],
-             last: set[str]) -> tuple[str, int]:
+def _why_not(graph: Graph, node: onnx.NodeProto, half: HalfType, limit: float, bounds: dict[str, Bound] | None,
+             raw: set[str], last: set[str]) -> tuple[str, int]:
     """Return ("", number of subnormal weights) of a product that can be converted, or why it can't."""
     if node.output[0] in last:
         return "make the output", 0
@@ -102,7 +104,6 @@ def _why_not(graph: Graph, node: onnx.NodeProto, half: HalfType, bounds: dict[st
         if problem:
             return problem, 0
     if bounds is not None:
-        limit = ROOM * half.largest
         if bounds.get(node.input[0], NONE).largest > limit:
             return f"read values that may pass {half.largest:.3g} (sums over edges, or no norm before)", 0
         if bounds[node.output[0]].largest > limit:
@@ -156,7 +157,9 @@ def _inside(node: onnx.NodeProto) -> Iterator[str]:
         yield from reads(node) - set(node.input)
 
 
-def _closed(graph: Graph, products: set[int], half: HalfType, bounds: dict[str, Bound] | None) -> set[int]:
+def _closed(
+    graph: Graph, products: set[int], half: HalfType, limit: float, bounds: dict[str, Bound] | None
+) -> set[int]:
     """Return the products and what can be half between them: the largest set that reads and is read by nothing but itself."""
     outputs = {value.name for value in graph.graph.output}
     inner = {name for node in graph.nodes for name in _inside(node)}
@@ -168,7 +171,7 @@ def _closed(graph: Graph, products: set[int], half: HalfType, bounds: dict[str, 
     chosen = set(products)
     for place, node in enumerate(graph.nodes):
         name = node.output[0] if node.output else ""
-        small = bounds is None or bounds.get(name, NONE).largest <= ROOM * half.largest
+        small = bounds is None or bounds.get(name, NONE).largest <= limit
         if node.op_type in BETWEEN and small and name not in outputs | inner and _allowed(graph, node, half):
             chosen.add(place)
     while True:

@@ -8,8 +8,8 @@ from pathlib import Path
 from statistics import median_low
 
 from trkx.bundle import FileEntry, file_entry
-from trkx.errors import ExportError
-from trkx.runtime.cuda.tensorrt.profiles import FILE, FORMAT, TARGET, Extent, Measured, Profiles, StageProfile
+from trkx.errors import ExportError, SpecError
+from trkx.runtime.cuda.tensorrt.profiles import FILE, FORMAT, TARGET, Extent, Measured, Profiles, StageProfile, require_headroom
 from trkx.runtime.events.event import Event
 from trkx.runtime.pipeline import CHUNK, Pipeline
 from trkx.spec import PipelineSpec
@@ -53,15 +53,18 @@ def profiles_from(spec: PipelineSpec, events: Sequence[Measured], headroom: floa
     Args:
         spec: of the bundle.
         events: at least one.
-        headroom: at least 1: factor on the largest numbers.
+        headroom: 1 to 100: factor on the largest numbers.
 
     Raises:
-        ExportError: no event, or a headroom below 1.
+        ExportError: no event, or a headroom that makes no sense.
+        SpecError: more hits or edges than the files hold.
     """
     if not events:
         raise ExportError("profiles for TensorRT need at least one event; found none.")
-    if not (headroom >= 1.0 and math.isfinite(headroom)):
-        raise ExportError(f"--profile-headroom must be at least 1, found {headroom}.")
+    try:
+        require_headroom(headroom)
+    except SpecError as error:
+        raise ExportError(f"--profile-{error}") from None
     hits = [event.hits for event in events]
     edges = {"filter": [event.candidates for event in events], "gnn": [event.edges for event in events]}
     stages = []

@@ -8,7 +8,7 @@ from html import escape
 
 from trkx.runtime.compare.report import Comparison
 from trkx.runtime.compare.sheets import Sheet, recommendation, sheets
-from trkx.shown import shown
+from trkx.shown import visible
 
 NO_TRUTH = "No event has truth with a table of particles: efficiencies and fake rates are left out."
 STYLE = """
@@ -71,7 +71,7 @@ def html_page(comparison: Comparison, pictures: Mapping[str, tuple[bytes, str]],
 
 
 def _text(text: str) -> str:
-    return "\n".join(escape(shown(line, 1000)) for line in text.split("\n"))
+    return "\n".join(escape(visible(line, 1000)) for line in text.split("\n"))
 
 
 def _sheet(sheet: Sheet) -> str:

@@ -17,20 +17,23 @@ class Rule:
     """When a precision will do.
 
     outside: which part of a stage's decisions may change outside the band, on the reference's inputs. loss: the most efficiency
-    that may be missing. gain: which part of the stage's time it has to save, so that it is more than noise.
+    that may be missing. gain: which part of the stage's time it has to save, so that it is more than noise. width: half the
+    width that the interval of the efficiency may have; where it is wider, there are too few events to tell.
     """
 
     outside: float = 1e-4
     loss: float = 1e-3
     gain: float = 0.05
+    width: float = 0.02
 
     def words(self, first: str, baseline: str) -> str:
         """Return the rule as a sentence. first: what decisions are compared with. baseline: what times are compared with."""
         return (
             f"Of each network the fastest precision, at least {100 * self.gain:g} % faster than {baseline}, whose flips outside "
             f"the band are at most {100 * self.outside:g} % of its decisions on the inputs of {first}, and for which a run was "
-            f"compared whose change of the efficiency is compatible with 0 (95 % interval) and not below "
-            f"-{100 * self.loss:g} %; otherwise {baseline}. Without truth the efficiency is not asked for."
+            f"compared whose change of the efficiency is compatible with 0 (95 % interval, at most "
+            f"±{100 * self.width:g} %) and not below -{100 * self.loss:g} %; otherwise {baseline}. Without truth the efficiency "
+            "is not asked for."
         )
 
 
@@ -104,7 +107,12 @@ def _judged(stage: str, runs: Mapping[str, Changes], rule: Rule) -> tuple[list[s
         name, change = max(known.items(), key=lambda item: item[1].value)
         facts.append(f"efficiency {100 * change.value:+.2f} % ({100 * change.low:+.2f} to {100 * change.high:+.2f}) in the run "
                      f"{name}")
-        if not any(_harmless(one, rule) for one in known.values()):
+        harmless = [one for one in known.values() if _harmless(one, rule)]
+        widths = [(one.high - one.low) / 2 for one in harmless]
+        if widths and min(widths) > rule.width:
+            problems.append(f"too few events to tell: the efficiency is known to ±{100 * min(widths):.1f} % only, at most "
+                            f"±{100 * rule.width:g} % is asked for")
+        if not harmless:
             problems.append(f"no run with it keeps the efficiency (compatible with 0, not below -{100 * rule.loss:g} %)")
     return problems, facts
 

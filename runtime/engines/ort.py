@@ -11,7 +11,7 @@ from trkx.bundle import Bundle
 from trkx.errors import BundleError, SpecError, TrkxError
 from trkx.identity import require_same
 from trkx.runtime.engines.base import Float, Int, not_loadable
-from trkx.runtime.precision import EXACT, FILE_TYPES, precisions, spelled
+from trkx.runtime.precision import EXACT, FILE_TYPES, precisions
 
 LOG_ERRORS_ONLY = 3
 ON_A_CPU = (EXACT, "fp16")
@@ -96,6 +96,6 @@ def _types(bundle: Bundle, precision: str) -> dict[str, str]:
     if missing:
         raise BundleError(
             f"{bundle.path}: precision '{precision}' needs ONNX files that the bundle lacks: {', '.join(missing)}. Export it "
-            f"again with --precision {spelled(precision, bundle.spec.stages)}."
+            f"again: export-models … --precision {precision}."
         )
     return types

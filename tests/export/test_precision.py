@@ -19,11 +19,14 @@ from trkx.export.check import Expectation, expectations
 from trkx.export.lint.run import lint_file
 from trkx.export.onnx_graph import HALF, Graph
 from trkx.export.pipeline_folder import load_network
+from trkx.export.precision import plan as planning
 from trkx.export.precision.bounds import bounds_of
 from trkx.export.precision.checks import STRUCTURE, UNROUNDED, HalfFile, half_files, half_rows
 from trkx.export.precision.convert import in_half
 from trkx.export.precision.oracle import emulated
 from trkx.export.precision.plan import plan_of
+from trkx.export.precision.planned import strays
+from trkx.export.precision.structure import problems, unrounded
 from trkx.export.precision.table import TYPES, HalfType, file_precision, rounded, tensor_of, types_of
 from trkx.export.validation.model_file import ModelFile
 from trkx.export.validation.oracle import oracle_for
@@ -349,6 +352,35 @@ def test_mutants_are_caught(stage: str, mutant: Callable[[onnx.ModelProto], None
         warnings.simplefilter("ignore", RuntimeWarning)  # of half sums in onnx's evaluator
         found = failures(item_of(tiny_export, model, models[stage], own, "float16"), zoo[own])
     assert caught in found
+
+
+@pytest.mark.parametrize("half", TYPES.values(), ids=TYPES)
+@pytest.mark.parametrize("name", [*STAGES, "acts gnn"])
+def test_what_the_plan_made_half_may_be(name: str, half: HalfType, models: dict[str, onnx.ModelProto]) -> None:
+    made = in_half(models[name], half).model
+    assert strays(made, half, unrounded(made, models[name], half)) == strays(made, half) == []
+    other = models[name]
+    (found,) = strays(other, half, other)
+    assert "float32 under another name" in found and strays(other, half) == [found]
+
+
+def test_a_product_that_may_overflow_is_caught(tiny_export: TinyExport, models: dict[str, onnx.ModelProto],
+                                               zoo: dict[str, list[Expectation]], monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(planning, "AS_FAR", 0.0)  # no bound is asked for
+        model = in_half(models["gnn"], FP16).model
+    assert problems(model, FP16) == []
+    for found in (strays(model, FP16, unrounded(model, models["gnn"], FP16)), strays(model, FP16)):
+        assert found and any("may pass 6.55e+04" in text for text in found)
+    item = item_of(tiny_export, model, models["gnn"], "gnn", "float16")
+    assert failures(item, zoo["gnn"]) == {STRUCTURE}  # numbers on these graphs are right
+
+
+def test_a_float32_file_under_the_name_of_a_half_type_is_caught(tiny_export: TinyExport, models: dict[str, onnx.ModelProto],
+                                                                zoo: dict[str, list[Expectation]]) -> None:
+    for stage, precision in (("gnn", "float16"), ("filter", "bfloat16")):
+        item = item_of(tiny_export, models[stage], models[stage], stage, precision)
+        assert STRUCTURE in failures(item, zoo[stage])
 
 
 def test_lint_sees_half_sums_and_norms(tmp_path: Path, models: dict[str, onnx.ModelProto]) -> None:

@@ -138,6 +138,17 @@ def test_a_half_precision_file_on_its_own_that_sums_in_half_fails(exported: Expo
     assert any(row.status == "failed" and "makes the output from float16" in row.detail for row in report.rows)
 
 
+def test_a_float32_file_on_its_own_that_says_float16_fails(exported: Exported, tmp_path: Path) -> None:
+    bundle = Bundle.open(exported[0])
+    model = onnx.load_model_from_string(bundle.read("gnn", "onnx"))
+    half = onnx.load_model_from_string(bundle.read("gnn", "onnx", "float16"))
+    del model.metadata_props[:]
+    model.metadata_props.extend(half.metadata_props)
+    (tmp_path / "gnn.onnx").write_bytes(model.SerializeToString())
+    report = alone.validate_file(tmp_path / "gnn.onnx", level="export")
+    assert any(row.status == "failed" and "float32 under another name" in row.detail for row in report.rows)
+
+
 def test_a_bundle_that_was_exported_with_the_old_words_still_runs(exported: Exported, tmp_path: Path) -> None:
     folder = tmp_path / "old"  # "mixed" once meant float16 for files; the files always said so themselves
     shutil.copytree(exported[0], folder)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,6 +25,7 @@ from trkx.export.lint.run import lint
 from trkx.export.tensorrt.profiles import HEADROOM, SMALLEST, STEP, measured, profiles_from
 from trkx.runtime.cuda.engines.tensorrt import TensorRTEngine, model_file
 from trkx.runtime.cuda.engines.tensorrt import open_engine as open_tensorrt
+from trkx.runtime.cuda.tensorrt.limits import LARGEST_EDGES, LARGEST_HITS
 from trkx.runtime.cuda.tensorrt.padding import fitted
 from trkx.runtime.cuda.tensorrt.profiles import FILE, Extent, Measured, Profiles, StageProfile, profiles_of
 from trkx.runtime.cuda.tensorrt.provider import provider_options
@@ -116,7 +120,7 @@ def test_profiles_hold_all_events_and_more(tiny_export: TinyExport, folder: Path
     TensorRTEngine(together, own, {}, CPU)
     with pytest.raises(BundleError, match="the filter looks at all rows of an event, so its profile must begin at 1"):
         TensorRTEngine(together, profiles, {}, CPU)
-    for wrong in (0.9, float("nan"), float("inf")):
+    for wrong in (-1.0, 0.999, 101.0, 1e300, float("nan"), float("inf")):
         with pytest.raises(ExportError, match="headroom must be at least 1"):
             profiles_from(spec, events, wrong)
     with pytest.raises(ExportError, match="at least one event"):
@@ -126,7 +130,8 @@ def test_profiles_hold_all_events_and_more(tiny_export: TinyExport, folder: Path
 
 @pytest.mark.parametrize(
     "data",
-    [b"[]", b"{", b"\xff", b'{"schema": 2}', b'{"schema": 1, "headroom": 1.5, "measured": [], "stages": [], "more": 1}',
+    [b"[]", b"{", b"[" * 100_000, b"\xff", b'{"schema": 2}',
+     b'{"schema": 1, "headroom": 1.5, "measured": [], "stages": [], "more": 1}',
      b'{"schema": 1, "headroom": 1.5, "measured": [], "stages": [{"stage": "gnn", "hits": {"min": 5, "opt": 4, "max": 9}}]}'],
 )
 def test_profiles_that_make_no_sense_are_refused(data: bytes) -> None:
@@ -264,6 +269,50 @@ def test_plugins_only_on_request(tiny_export: TinyExport, tmp_path: Path) -> Non
     export_models(tiny_export.source, tmp_path / "b", tiny_export.event, targets=["tensorrt"], lowering="scatter")
     linted = [one for one in lint(tmp_path / "b", "tensorrt") if one.file.endswith("tensorrt/gnn.onnx")]
     assert {(finding.rule.id, finding.severity) for one in linted for finding in one.findings} == {("TRKX030", "warning")}
+
+
+def _gnn(values: dict[str, Any]) -> dict[str, Any]:
+    return next(stage for stage in values["stages"] if stage["stage"] == "gnn")
+
+
+def _first(values: dict[str, Any]) -> dict[str, Any]:
+    return dict(values["stages"][0])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda values: _gnn(values)["hits"].update(max=2**24 + 1), "holds at most 16,777,216 hits, found up to 16,777,217"),
+        (lambda values: _gnn(values)["edges"].update(max=30 * 32**4 + 1), "holds at most 31,457,280 edges"),
+        (lambda values: values["stages"][1]["edges"].update(max=2**31), "an axis in TensorRT is at most 2147483647 long"),
+        (lambda values: _gnn(values).update(edges=None), "the profile of stage gnn has none: expected an extent of edges"),
+        (lambda values: values["stages"][0].update(edges={"min": 1, "opt": 2, "max": 3}), "embedding has one: it reads no edges"),
+        (lambda values: _gnn(values).update(stage="gmn"), "unknown stage 'gmn'. Did you mean 'gnn'"),
+        (lambda values: values["stages"].append(_first(values)), "stage embedding has several profiles"),
+        (lambda values: values.update(headroom=0.999), "headroom must be at least 1 and at most 100, found 0.999"),
+        (lambda values: values.update(headroom=100.5), "headroom must be at least 1 and at most 100"),
+        (lambda values: values["measured"][0].update(candidates=-5), "counts must be at least 0"),
+    ],
+)
+def test_edited_profiles_that_make_no_sense_are_refused(
+    folder: Path, spoil: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    values = json.loads(profiles_of(Bundle.open(folder)).to_json())
+    assert [stage["stage"] for stage in values["stages"]][:2] == ["embedding", "filter"]
+    spoil(values)
+    with pytest.raises(BundleError, match=re.escape(message)):
+        Profiles.from_json(json.dumps(values).encode())
+
+
+def test_the_largest_profile_is_taken_and_nothing_beyond(tiny_export: TinyExport) -> None:
+    spec = tiny_export.source.spec
+    most = profiles_from(spec, [Measured("a", LARGEST_HITS, 2**30, LARGEST_EDGES)], 1.0)
+    assert Profiles.from_json(most.to_json()) == most
+    assert (most.of("gnn").hits.max, most.of("gnn").edges) == (LARGEST_HITS, Extent(16, LARGEST_EDGES, LARGEST_EDGES))
+    with pytest.raises(SpecError, match="found up to 16,778,240; take smaller events or less --profile-headroom"):
+        profiles_from(spec, [Measured("a", LARGEST_HITS + 1, 5, 5)], 1.0)
+    with pytest.raises(SpecError, match="stage gnn: its file for TensorRT holds at most 31,457,280 edges"):
+        profiles_from(spec, [Measured("a", 5, 5, LARGEST_EDGES)], 1.01)
 
 
 @pytest.mark.parametrize("option", [["--profile-events", "events"], ["--profile-headroom", "2"]])

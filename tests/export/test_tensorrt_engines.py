@@ -35,7 +35,8 @@ def test_a_sidecar_reads_back() -> None:
     values = json.loads(sidecar.to_json())
     assert values["identity"]["compute_capability"] == "9.0"
     assert values["identity"]["profile"][1] == {"name": "edge_index", "min": [2, 16], "opt": [2, 300], "max": [2, 4096]}
-    for wrong in (b"", b"[]", b"{}", b"\xff", sidecar.to_json().replace(b'"engine"', b'"motor"'), sidecar.to_json()[:-5],
+    for wrong in (b"", b"[]", b"{}", b"\xff", b"[" * 100_000,
+                  sidecar.to_json().replace(b'"engine"', b'"motor"'), sidecar.to_json()[:-5],
                   sidecar.to_json().replace(b'"schema": 1', b'"schema": 2')):
         with pytest.raises(BundleError, match="here: no sidecar of an engine"):
             Sidecar.from_json(wrong, "here")
@@ -61,6 +62,10 @@ def test_another_identity_is_another_engine(change: dict[str, Any], tmp_path: Pa
     assert load(tmp_path, built[0].identity) is None
 
 
+def _brackets(path: Path) -> None:
+    path.write_bytes(b"[" * 100_000)
+
+
 def _truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-2])
 
@@ -70,7 +75,7 @@ def _edit(path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".engine", ".json"])
-@pytest.mark.parametrize("spoil", [_truncate, _edit, Path.unlink], ids=["truncated", "edited", "gone"])
+@pytest.mark.parametrize("spoil", [_truncate, _edit, _brackets, Path.unlink], ids=["truncated", "edited", "brackets", "gone"])
 def test_a_spoiled_entry_is_built_again(suffix: str, spoil: Callable[[Path], None], tmp_path: Path) -> None:
     sidecar = sidecar_of(identity(), b"engine", "", "")
     builds = []

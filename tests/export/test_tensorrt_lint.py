@@ -80,6 +80,38 @@ def test_shapes_from_lengths_are_passed(tail: str) -> None:
     assert said(tensorrt_shapes.RULE, model, "tensorrt") == []
 
 
+def test_shapes_from_values_are_found_however_far() -> None:
+    steps = 2000
+    far = " ".join(f"m{step + 1} = Add (m{step}, none)" for step in range(steps))
+    for start, wanted in (("ReduceMax <keepdims = 0> (source)", 1), ("Size (source)", 0)):
+        tail = f"m0 = {start} {far} n = Range (none, m{steps}, one) o = Range (none, m{steps}, one)" + OUT
+        found = said(tensorrt_shapes.RULE, model_of(tail, weights="int64 none = {0}, int64 one = {1}"), "tensorrt")
+        assert len(found) == 2 * wanted
+        assert all("takes its shape from values of input 'edge_index'" in text for text in found)
+
+
+BRANCHES = (
+    "{} c = If (yes) <then_branch = then () => (int64[k] r) {{ {} }}, "
+    "else_branch = other () => (int64[k] q) {{ q = Identity (source) }}>"
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "inside", "wanted"),
+    [
+        ("m = ReduceMax <keepdims = 0> (source)", "r = Range (none, m, one)", "values of input 'edge_index'"),
+        ("", "m = ReduceMax <keepdims = 0> (edge_index) r = Range (none, m, one)", "values of input 'edge_index'"),
+        ("m = Cast <to = 7> (y) k = ReduceMax <keepdims = 0> (m)", "r = Range (none, k, one)", "values of MatMul"),
+        ("m = Size (source)", "r = Range (none, m, one)", ""),
+        ("m = Size (source)", "k = Add (m, one) r = Range (none, k, one)", ""),
+    ],
+)
+def test_shapes_in_a_body_from_values_outside_are_found(before: str, inside: str, wanted: str) -> None:
+    weights = "int64 none = {0}, int64 one = {1}, bool yes = {1}"
+    found = said(tensorrt_shapes.RULE, model_of(BRANCHES.format(before, inside) + OUT, weights=weights), "tensorrt")
+    assert len(found) == bool(wanted) and all(wanted in text for text in found)
+
+
 @pytest.mark.parametrize(
     ("tail", "message"),
     [
@@ -218,6 +250,16 @@ def test_sums_are_right_at_the_borders_of_blocks(edges: int, rng: np.random.Gene
         np.testing.assert_array_equal(found, exactly("add", 70_000, target, messages))
 
 
+@pytest.mark.parametrize("hits", [2**18 + 1, 2**21 + 5])
+def test_every_digit_of_the_sort_counts(hits: int, rng: np.random.Generator) -> None:
+    model, _ = lowered(aggregating("add"), LOWERINGS["segments"])
+    few = np.array([0, 1, 2**18 - 1, 2**18, hits - 2**18, hits - 1, 5])  # some differ in the highest digits alone
+    target = np.concatenate([rng.permutation(np.repeat(few, 3)), rng.integers(0, hits, 40)])
+    messages = rng.integers(-4, 5, (len(target), 17)).astype(np.float32)
+    found = run(model, hits, target, messages)
+    np.testing.assert_array_equal(found, exactly("add", hits, target, messages))
+
+
 def test_more_edges_than_the_levels_hold_give_no_sum(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segments, "LEVELS", 2)
     model, _ = lowered(aggregating("add"), LOWERINGS["segments"])
@@ -233,4 +275,5 @@ def test_the_limits_follow_from_the_levels() -> None:
         rows = (rows + 1) // segments.BLOCK + 1
     assert rows < segments.BLOCK
     assert 2 ** segments._SEARCH > segments.LARGEST
-    assert segments.HITS == 2**24
+    assert segments.HITS == 2 ** (segments.BITS * segments.PASSES)
+    assert segments.LARGEST == 30 * segments.BLOCK ** (segments.LEVELS - 1)

@@ -395,6 +395,17 @@ def test_a_small_sample_that_loses_too_much_does_not_do():
     assert advice({"fp32": "fp32", "bf16": "bf16"}, {"bf16": change}, times, Rule())[0].precision == "fp32"
 
 
+@pytest.mark.parametrize("particles, enough", [(20, False), (90, False), (200, True)])
+def test_too_few_events_are_said_and_change_nothing(particles, enough):
+    times = {"fp32": time_of(1.0), "bf16": time_of(0.5)}
+    change = change_of(0, particles=particles)
+    truth = change.truth.efficiency
+    assert (truth.high - truth.low <= 0.04) == enough
+    (one,) = advice({"fp32": "fp32", "bf16": "bf16"}, {"bf16": change}, times, Rule())
+    assert one.precision == ("bf16" if enough else "fp32")
+    assert ("too few events to tell: the efficiency is known to ±" in one.why[0]) == (not enough)
+
+
 def test_one_run_with_the_precision_and_its_efficiency_is_enough():
     names = {"fp32": "fp32", "bf16": "bf16", "mixed": "mixed"}
     times = {"fp32": time_of(1.0), "bf16": time_of(0.5), "mixed": time_of(0.5)}
@@ -562,7 +573,7 @@ def test_command_without_matplotlib(events, tiny_bundle, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("more, message", [
     (("--precision", "fp32"), "two or more"), (("--engine", "eager", "--precision", "fp32,bf16"), "runs in fp32 only"),
-    (("--engine", "onnxruntime", "--precision", "fp32,bf16"), "Export it again with --precision embedding=bf16,filter=bf16"),
+    (("--engine", "onnxruntime", "--precision", "fp32,fp16"), "Export it again: export-models … --precision fp16."),
 ])
 def test_command_refuses(more, message, events, tiny_bundle):
     result = run(tiny_bundle, events, *more)
@@ -574,7 +585,7 @@ def test_command_with_engines(events, half_bundle, tmp_path):
     result = run(half_bundle, events, *arguments, "--out", tmp_path / "o")
     assert result.exit_code == 0, result.output
     assert "compared with tiled fp32" in result.stdout and "Engine onnxruntime" in result.stdout
-    assert "onnxruntime mixed was given up" in result.stdout and "does not compute in bfloat16" in result.stdout
+    assert "onnxruntime mixed was given up" in result.stdout and "does not run in bf16 on a CPU" in result.stdout
     found = json.loads((tmp_path / "o" / "compare.json").read_text())
     assert (found["engine"], found["reference"]) == ("tiled,onnxruntime", "tiled fp32")
     runs = found["runs"]
@@ -592,6 +603,9 @@ def test_names_in_the_page_are_text(tiny_bundle):
                       Found(1, 2, 0, {}, {"bf16": "<img src=x onerror='a'>"}), Times(), Bands(), Selection(), Rule())
     page = html_page(evil, {})
     assert "<script" not in page and "<img" not in page and "&lt;script&gt;" in page and "given up" in page
+    error = "can't be loaded ([ONNXRuntimeError] : 9 : \x1b[31m\u202e)"
+    page = html_page(replace(evil, found=replace(evil.found, failed={"bf16": error})), {})
+    assert "[ONNXRuntimeError] : 9 : \\x1b[31m\\u202e)" in page and "\x1b" not in page and "\u202e" not in page
 
 
 def test_it_needs_no_torch(events, tiny_bundle):

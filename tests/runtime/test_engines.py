@@ -191,14 +191,20 @@ def test_onnxruntime_runs_the_half_precision_files(words, half_bundle, rng):
 
 
 @pytest.mark.parametrize("words, error, message", [
-    ("mixed", SpecError, r"filter.bf16.onnx: ONNX Runtime's CPU provider does not compute in bfloat16 .*Engine 'tiled' does"),
-    ("bf16", BundleError, "lacks: embedding in bfloat16. Export it again with --precision embedding=bf16,filter=bf16,gnn=bf16"),
+    ("mixed", SpecError, r"does not run in bf16 on a CPU, only in fp32, fp16, for example .*Engine 'tiled' has bf16"),
+    ("bf16", SpecError, "does not run in bf16 on a CPU"),
     ("gnn=tf32", SpecError, "does not run in tf32 on a CPU"),
     ("gnn=int8", SpecError, "unknown precision 'int8'"),
 ])
 def test_onnxruntime_refuses_precisions_by_name(words, error, message, half_bundle):
     with pytest.raises(error, match=message):
         open_engine("onnxruntime", Bundle.open(half_bundle), 1, words)
+
+
+@pytest.mark.parametrize("words", ["fp16", "gnn=fp16"])
+def test_onnxruntime_says_how_to_get_files_that_are_missing(words, tiny_bundle):
+    with pytest.raises(BundleError, match=rf"lacks: .*gnn in float16\. Export it again: export-models … --precision {words}\."):
+        open_engine("onnxruntime", Bundle.open(tiny_bundle), 1, words)
 
 
 def test_a_half_precision_file_that_is_broken_is_not_called_unsupported(half_bundle, tmp_path):

@@ -13,7 +13,9 @@ def test_words(text, wanted):
 
 
 @pytest.mark.parametrize("text, message", [
-    ("half", "unknown precision 'half'"), ("gnn=mixed", "unknown precision 'mixed'"), ("gmm=bf16", "unknown stage 'gmm'"),
+    ("half", "unknown precision 'half'"),
+    ("embedding=mixed", "'mixed' is said of all networks at once .*, not of embedding alone; say one of fp32, tf32, bf16, fp16"),
+    ("gmm=bf16", "unknown stage 'gmm'"),
     ("gnn=bf16,gnn=fp16", "gnn stands there twice"), ("", "unknown precision"),
 ])
 def test_words_that_mean_nothing(text, message):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from trkx.export.lint.axis_steps import input_of
 from trkx.export.lint.finding import Remark, Rule, Subject
-from trkx.export.lint.walking import FARTHEST, STANDARD, bodies_of, constant, label, on_tensorrt, place
+from trkx.export.lint.walking import STANDARD, bodies_of, constant, label, on_tensorrt, place
 from trkx.export.onnx_graph import Graph
 
 SHAPES: Mapping[str, tuple[int, ...]] = {
@@ -27,47 +27,62 @@ _COMPUTED = frozenset((
 def _check(subject: Subject) -> Iterator[Remark]:
     if subject.graph is None or not on_tensorrt(subject.target):
         return
+    scopes: dict[int, _Scope] = {}
     for graph in subject.graph.all():
-        known: dict[str, str] = {}
+        scope = scopes[id(graph)] = _Scope(graph, scopes.get(id(graph.outer)))  # an outer graph comes before its bodies
         for node in graph.nodes:
             if node.domain not in STANDARD:
                 continue
             for number in SHAPES.get(node.op_type, ()):
                 value = input_of(node, number)
-                source = _values(graph, value, known) if value else ""
+                source = _source(scope, value) if value else ""
                 if source:
                     yield Remark(f"{label(node)} takes its shape from values of {source}", place(node))
                     break
 
 
-def _values(graph: Graph, name: str, known: dict[str, str]) -> str:
-    """Return where a number comes from that is computed from more than lengths and constants; "" if it is not."""
-    waiting, seen = [name], {name}
-    while waiting:
-        current = waiting.pop()
-        if len(seen) > FARTHEST or known.get(current) == "":
-            continue
-        found = known.get(current, "")
-        node = graph.producer(current)
-        if found or constant(graph, current) is not None or (node is not None and node.op_type in _LENGTHS):
-            if found:
-                return found
-            continue
-        if any(value.name == current for value in graph.graph.input):
-            if graph.outer is None:
-                known[name] = f"input '{current}'"
-                return known[name]
-            continue  # of a body: what it is stands outside
-        if node is None:
-            continue
+class _Scope:
+    """One graph, who makes its values, and of what is known already where it comes from: no value is looked at twice."""
+
+    def __init__(self, graph: Graph, outer: _Scope | None) -> None:
+        self.graph, self.outer = graph, outer
+        self.made = {name: node for node in graph.nodes for name in node.output if name}
+        self.inputs = {value.name for value in graph.graph.input}
+        self.own = self.made.keys() | self.inputs | {item.name for item in graph.graph.initializer}
+        self.known: dict[str, str] = {}
+
+    def home(self, name: str) -> _Scope:
+        """Return the graph that a value is of: this one, or the one around it from which a body takes it."""
+        scope = self
+        while name not in scope.own and scope.outer is not None:
+            scope = scope.outer
+        return scope
+
+    def step(self, name: str) -> tuple[str, list[str]]:
+        """Return (where a value of this graph comes from if that is decided here, else what it is computed from)."""
+        node = self.made.get(name)
+        if constant(self.graph, name) is not None or (node is not None and node.op_type in _LENGTHS):
+            return "", []
+        if node is None:  # of a body's input: what it is stands outside
+            return (f"input '{name}'" if name in self.inputs and self.outer is None else ""), []
         if node.domain not in STANDARD or node.op_type not in _COMPUTED or any(True for _ in bodies_of(node)):
-            known[name] = f"{label(node)}"
-            return known[name]
-        fresh = [item for item in node.input if item and item not in seen]
-        seen.update(fresh)
-        waiting += fresh
-    known[name] = ""
-    return ""
+            return label(node), []
+        return "", [item for item in node.input if item]
+
+
+def _source(scope: _Scope, name: str) -> str:
+    """Return where a number comes from that is computed from more than lengths and constants; "" if it is not."""
+    waiting: list[tuple[_Scope, str, list[str] | None]] = [(scope.home(name), name, None)]
+    while waiting:
+        here, current, parts = waiting.pop()
+        if parts is not None:  # what it is computed from is known by now
+            here.known[current] = next(filter(None, (here.home(part).known[part] for part in parts)), "")
+        elif current not in here.known:
+            here.known[current], parts = here.step(current)
+            if parts:
+                waiting.append((here, current, parts))
+                waiting += [(here.home(part), part, None) for part in parts]
+    return scope.home(name).known[name]
 
 
 RULE = Rule(

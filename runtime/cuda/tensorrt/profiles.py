@@ -8,14 +8,17 @@ from dataclasses import asdict, dataclass
 from typing import Self
 
 from trkx.bundle import Bundle
-from trkx.errors import BundleError, SpecError
-from trkx.spec import PipelineSpec, from_dict
+from trkx.errors import BundleError, SpecError, unknown_name
+from trkx.runtime.cuda.tensorrt.limits import LARGEST_AXIS, LARGEST_EDGES, LARGEST_HEADROOM, LARGEST_HITS
+from trkx.spec import STAGES, PipelineSpec, from_dict
 
 TARGET, FORMAT, FILE = "tensorrt", "profiles", "tensorrt/profiles.json"
 SCHEMA = 1
 Shape = tuple[int, ...]
 Shapes = Mapping[str, tuple[Shape, Shape, Shape]]
 """Input to (smallest, most frequent, largest) shape."""
+_EDGES: Mapping[str, int] = {"filter": LARGEST_AXIS, "gnn": LARGEST_EDGES}
+"""Stage that reads edges to the most that it takes: the filter sums over none."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +32,30 @@ class Extent:
     def __post_init__(self) -> None:
         if not 1 <= self.min <= self.opt <= self.max:
             raise SpecError(f"an extent must have 1 <= min <= opt <= max, found {self.min}, {self.opt}, {self.max}.")
+        if self.max > LARGEST_AXIS:
+            raise SpecError(f"an axis in TensorRT is at most {LARGEST_AXIS} long, found max {self.max}.")
 
 
 @dataclass(frozen=True)
 class StageProfile:
-    """One stage: its name, how many hits, and how many edges (None for the embedding)."""
+    """One stage: its name, how many hits, and how many edges (None for the embedding, and only for it)."""
 
     stage: str
     hits: Extent
     edges: Extent | None = None
+
+    def __post_init__(self) -> None:
+        if self.stage not in STAGES:
+            raise SpecError(unknown_name("stage", self.stage, STAGES))
+        if (self.edges is not None) != (self.stage in _EDGES):
+            expected = "expected an extent of edges" if self.stage in _EDGES else "it reads no edges, expected none"
+            raise SpecError(f"the profile of stage {self.stage} has {'none' if self.edges is None else 'one'}: {expected}.")
+        sizes = [("hits", self.hits.max, LARGEST_HITS)]
+        sizes += [("edges", self.edges.max, _EDGES[self.stage])] if self.edges is not None else []
+        for what, largest, most in sizes:
+            if largest > most:
+                raise SpecError(f"stage {self.stage}: its file for TensorRT holds at most {most:,} {what}, found up to "
+                                f"{largest:,}; take smaller events or less --profile-headroom.")
 
     def shapes(self, spec: PipelineSpec) -> Shapes:
         """Return the shapes of the stage's inputs, under the names that its file has for them."""
@@ -60,6 +78,11 @@ class Measured:
     candidates: int
     edges: int
 
+    def __post_init__(self) -> None:
+        if min(self.hits, self.candidates, self.edges) < 0:
+            counts = f"{self.hits}, {self.candidates}, {self.edges}"
+            raise SpecError(f"event '{self.event}': counts must be at least 0, found {counts}.")
+
 
 @dataclass(frozen=True)
 class Profiles:
@@ -72,6 +95,13 @@ class Profiles:
     headroom: float
     measured: tuple[Measured, ...]
     schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        names = [profile.stage for profile in self.stages]
+        twice = next((name for name in names if names.count(name) > 1), "")
+        if twice:
+            raise SpecError(f"stage {twice} has several profiles, expected one a stage.")
+        require_headroom(self.headroom)
 
     def of(self, stage: str) -> StageProfile:
         """Return the profile of a stage.
@@ -101,7 +131,7 @@ class Profiles:
             if not isinstance(values, dict) or values.get("schema") != SCHEMA:
                 raise SpecError(f"expected a table with schema {SCHEMA}.")
             return from_dict(cls, values, where)
-        except (SpecError, ValueError) as error:
+        except (SpecError, ValueError, RecursionError) as error:  # the last: brackets in brackets
             raise BundleError(f"{where}: no profiles that this trkx reads: {error} Export the bundle again.") from None
 
 
@@ -117,6 +147,16 @@ def profiles_of(bundle: Bundle) -> Profiles:
             f"again with `export-models … --target {TARGET} --profile-events EVENTS`."
         )
     return Profiles.from_json(bundle.read("all", FORMAT, target=TARGET), str(bundle.path / FILE))
+
+
+def require_headroom(headroom: float) -> None:
+    """Refuse a factor that no profile can have been made with.
+
+    Raises:
+        SpecError: below 1, above LARGEST_HEADROOM, or not a number.
+    """
+    if not 1.0 <= headroom <= LARGEST_HEADROOM:
+        raise SpecError(f"headroom must be at least 1 and at most {LARGEST_HEADROOM:g}, found {headroom:g}.")
 
 
 def _three(counts: tuple[int, int, int], shape: Callable[[int], Shape]) -> tuple[Shape, Shape, Shape]:

@@ -88,7 +88,7 @@ class Sidecar:
             if not isinstance(values, dict) or values.get("schema") != SCHEMA:
                 raise SpecError(f"expected a table with schema {SCHEMA}.")
             return from_dict(cls, values, where)
-        except (SpecError, ValueError) as error:
+        except (SpecError, ValueError, RecursionError) as error:  # the last: brackets in brackets
             raise BundleError(f"{where}: no sidecar of an engine that this trkx reads: {error} Delete it.") from None
 
 
