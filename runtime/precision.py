@@ -20,7 +20,7 @@ FILE_TYPES: Mapping[str, str] = {EXACT: "float32", "bf16": "bfloat16", "fp16": "
 def precisions(text: str, present: Sequence[str] = STAGES) -> dict[str, str]:
     """Return stage to precision, for all stages.
 
-    Of "bf16"; of "mixed"; or of "filter=bf16,gnn=bf16", where what is not named is "fp32".
+    Of "bf16"; of "mixed"; or of "filter=bf16,gnn=bf16", where what is not named is "fp32" and + may stand for the comma.
 
     Args:
         text: what a user says.
@@ -34,7 +34,7 @@ def precisions(text: str, present: Sequence[str] = STAGES) -> dict[str, str]:
     if "=" not in text:
         return dict.fromkeys(STAGES, _known(text.strip()))
     found: dict[str, str] = {}
-    for word in text.split(","):
+    for word in text.replace("+", ",").split(","):
         stage, _, name = (part.strip() for part in word.partition("="))
         if stage not in STAGES:
             raise SpecError(unknown_name("stage", stage, STAGES))

@@ -52,6 +52,8 @@ def _advised(comparison: Comparison, advised: EngineAdvice, several: bool) -> li
     head = [f"Engine {advised.engine}"] if several else []
     if not lines:
         return [*head, "No precision could be compared." if not several else "No other precision of it could be compared."]
+    if not comparison.times.stages:
+        return [*head, *lines, "No times were measured, so nothing is recommended: --rounds 2 measures them."]
     told, engine = advised.precision, f"--engine {advised.engine} " if several or advised.engine != DEFAULT else ""
     first = next(run.precision for run in comparison.runs.values() if run.engine == advised.engine).replace(",", "+")
     again = "" if advised.run else (

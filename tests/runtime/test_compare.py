@@ -557,6 +557,7 @@ def test_command_with_truth_and_without_times(tiny_bundle, tmp_path):
     result = run(tiny_bundle, tmp_path / "events", *arguments)
     assert result.exit_code == 0, result.output
     assert "efficiency in fp32" in result.stdout and "left out" not in result.stdout and "no time was measured" in result.stdout
+    assert "nothing is recommended" in result.stdout and "trkx run …" not in result.stdout
     found = json.loads((tmp_path / "o" / "compare.json").read_text())
     assert found["runs"]["mixed"]["changes"]["truth"]["particles"] == 8 and found["runs"]["mixed"]["times"] == {}
     assert (tmp_path / "o" / "efficiency.png").is_file() and not (tmp_path / "o" / "times.png").exists()

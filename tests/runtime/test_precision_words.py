@@ -7,6 +7,7 @@ from trkx.runtime.precision import FILE_TYPES, PRECISIONS, precisions, spelled
 @pytest.mark.parametrize("text, wanted", [
     ("fp32", ("fp32", "fp32", "fp32")), ("bf16", ("bf16", "bf16", "bf16")), ("mixed", ("fp32", "bf16", "bf16")),
     (" gnn = fp16 ", ("fp32", "fp32", "fp16")), ("filter=tf32,gnn=fp16", ("fp32", "tf32", "fp16")),
+    ("filter=tf32+gnn=fp16", ("fp32", "tf32", "fp16")),
 ])
 def test_words(text, wanted):
     assert tuple(precisions(text).values()) == wanted
