@@ -14,6 +14,7 @@ import triton.language as tl
 
 from trkx.errors import InputError
 from trkx.runtime.cuda.launch import kernel, require_device
+from trkx.runtime.cuda.rows import aligned
 
 WHO = "labelling"
 BLOCK = 128
@@ -35,8 +36,8 @@ def components_cuda(edge_index: torch.Tensor, num_hits: int) -> torch.Tensor:
     parent = torch.arange(num_hits, dtype=torch.int32, device=edge_index.device)
     if edges:
         settings = {"BLOCK": BLOCK, "num_warps": WARPS, "enable_fp_fusion": False}
-        source, target = edge_index.contiguous()
-        join_kernel[(-(-edges // BLOCK),)](source, target, parent, edges, **settings)
+        source, target = edge_index
+        join_kernel[(-(-edges // BLOCK),)](aligned(source), aligned(target), parent, edges, **settings)
         root = torch.empty_like(parent)
         root_kernel[(-(-num_hits // BLOCK),)](parent, root, num_hits, **settings)
         parent = root

@@ -15,6 +15,7 @@ from trkx.runtime.cuda.launch import require_device
 from trkx.runtime.cuda.near import Near, near_blocks, screen
 from trkx.runtime.cuda.order import LANES
 from trkx.runtime.cuda.pair_kernels import pair_kernel, reach_kernel, sort_kernel
+from trkx.runtime.cuda.rows import empty_pairs
 from trkx.runtime.neighbours.exact import too_many_pairs
 from trkx.runtime.neighbours.sense import not_finite, require_sense, require_size
 from trkx.runtime.neighbours.table import MAX_PAIRS
@@ -28,7 +29,7 @@ HELD = 1 << 25  # neighbours of truncated hits that are held at once, 12 bytes e
 class DevicePairs:
     """Neighbours within a radius, on the device of the points.
 
-    pairs: int64 [2, E], row 0 below row 1, each unordered pair once, sorted by (row 0, row 1).
+    pairs: int64 [2, E], row 0 below row 1, each unordered pair once, sorted by (row 0, row 1); rows as in `empty_pairs`.
     truncated: number of hits that had more than k_max neighbours, 0 without k_max.
     """
 
@@ -112,7 +113,7 @@ class _Search:
         """Return the pairs, int64 [2, total], sorted; starts: int64 [N + 1]."""
         unsorted = torch.empty(total, dtype=torch.int32, device=self.device)
         self._launch(False, True, starts=starts, found_ids=unsorted)
-        pairs = torch.empty((2, total), dtype=torch.int64, device=self.device)
+        pairs = empty_pairs(total, self.device)
         sort_kernel[(self.hits,)](starts, unsorted, pairs[0], pairs[1], TILE=ROW_TILE, num_warps=1, enable_fp_fusion=False)
         return pairs
 

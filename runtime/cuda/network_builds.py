@@ -70,7 +70,7 @@ def chain_case(
 
 
 def chain_cases(architecture: int = HOPPER, precisions: Sequence[str] = ("fp32", "tf32", "fp16", "bf16")) -> list[Case]:
-    """Return launches of the reference bundle's networks and of the 2021 sizes, as `DeviceChain` makes them."""
+    """Return launches of the reference bundle's networks, of the 2021 sizes and of WIDEST, as `DeviceChain` makes them."""
     return [case for precision in precisions for case in (*_narrow(precision, architecture), *_wide(precision, architecture))]
 
 
@@ -79,7 +79,7 @@ def few_cases(architecture: int = HOPPER) -> list[Case]:
     if architecture < HOPPER:
         some = ("filter of 96, fp16", "layer of 512, fp16")
         return [case for case in chain_cases(architecture, ("fp16",)) if case.name in some]
-    names = ("filter of 96", "edge network of 48", "edge network of 128", "first layer of 512", "layer of 512")
+    names = ("filter of 96", "edge network of 48", "edge network of 128", "first layer of 512", "layer of 512", "layer of 1024")
     found = [case for case in chain_cases(architecture, ("bf16",)) if case.name.removesuffix(", bf16") in names]
     return [*found, *(case for case in chain_cases(architecture, ("fp32",)) if case.name == "first layer of 48, fp32")]
 
@@ -109,4 +109,5 @@ def _wide(precision: str, architecture: int) -> list[Case]:
         chain_case("first layer of 512", (512,), precision, architecture, (), 2, True, "next", features=True),
         chain_case("layer of 512", (512,), precision, architecture, (512,), end="next", halves=True),
         chain_case("last layer of 512", (512,), precision, architecture, (512,), end="logit", halves=True),
+        chain_case("layer of 1024", (1024,), precision, architecture, (1024,), end="next", halves=True),
     ]

@@ -175,5 +175,5 @@ class DevicePipeline(Pipeline):
 
 
 def _host(tensor: torch.Tensor) -> Int:
-    array: Int = tensor.cpu().numpy()
+    array: Int = tensor.contiguous().cpu().numpy()
     return array

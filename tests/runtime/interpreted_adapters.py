@@ -14,6 +14,7 @@ from trkx.runtime.bench.measure import NotHereError
 from trkx.runtime.cuda.adapters import brute, exact, grow
 from trkx.runtime.cuda.adapters.components import renumbered
 from trkx.runtime.cuda.adapters.table import LABELLING, NEIGHBOURS, components_by, radius_graph_by
+from trkx.runtime.cuda.neighbours import radius_graph_cuda
 from trkx.runtime.labelling import connected_components
 from trkx.runtime.neighbours import radius_graph
 from trkx.runtime.neighbours.exact import squared_distances
@@ -59,7 +60,7 @@ def double(monkeypatch):
 
 def found_by(name, points, k_max=None, **more):
     found = radius_graph_by(name, torch.from_numpy(points).to(DEVICE), RADIUS, k_max, **more)
-    assert found.pairs.dtype == torch.int64 and found.pairs.is_contiguous()
+    assert found.pairs.dtype == torch.int64 and all(row.is_contiguous() for row in found.pairs)
     return found.pairs.cpu().numpy(), found.truncated
 
 
@@ -202,6 +203,17 @@ def test_what_is_missing_names_what_installs_it(monkeypatch):
 def test_every_row_of_the_table_is_used_and_known():
     used = {peer.backend for peer in (*NEIGHBOURS.values(), *LABELLING.values())} - {""}
     assert used == {name for name, row in backends("peer").items() if row.gpu} | {"torch_cluster"}
+
+
+def test_pairs_that_come_twice_count_once(rng):
+    points = torch.from_numpy(rng.normal(size=(40, 3)).astype(np.float32)).to(DEVICE)
+    pairs = radius_graph_cuda(points, 1.0).pairs
+    twice = torch.cat([pairs.flip(0), pairs, pairs[:, :7]], 1)
+    found = exact.decided(points, twice[:, torch.randperm(twice.shape[1], device=DEVICE)], 1.0, pairs.shape[1])
+    assert torch.equal(found, pairs)
+    with pytest.raises(InputError, match="pairs"):
+        exact.decided(points, twice, 1.0, pairs.shape[1] - 1)
+    assert exact.decided(points, pairs[:, :0], 1.0, 0).shape == (2, 0)
 
 
 def test_sums_are_those_of_the_cpu_to_the_last_bit(rng, monkeypatch):

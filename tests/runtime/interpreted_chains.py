@@ -21,6 +21,7 @@ from trkx.runtime.cuda.networks.chain_twins import ChainTwin, pair_features, rou
 from trkx.runtime.cuda.networks.edge_filter import DeviceEdgeFilter
 from trkx.runtime.cuda.networks.embedding import DeviceEmbedding
 from trkx.runtime.cuda.networks.node_inputs import pair_inputs
+from trkx.runtime.cuda.networks.packing import DTYPES
 from trkx.runtime.engines.base import of_stage
 from trkx.runtime.precision import PRECISIONS
 from trkx.runtime.tiled.chains import Chain, Layer, chain_of_spec, judging, reading_features
@@ -206,6 +207,35 @@ def test_writes_to_states(widths, residual, squash, rng):
     close(edge, wanted)
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_widest_layers(precision, rng):
+    """Of which fewer inputs are multiplied at a time, so that their weights are filled up to other widths."""
+    found = judging(made(chain(530, 1000, 1), EDGES)[0])
+    given = edges_of(rng, 20)
+    assert DeviceChain.of(found, precision, DEVICE)._groups[1].chunks[""] < DeviceChain.of(
+        judging(made(chain(500, 500, 1), EDGES)[0]), precision, DEVICE)._groups[1].chunks[""]
+    close(*both("logits", found, given, precision), 2e-5 if precision == "fp32" else 2e-2)
+
+
+def test_forms_are_found_once_and_kept_apart(rng, monkeypatch):
+    """Launches with and without a bias, with a residual, a sigmoid: the same chain, in any order, gives each its own."""
+    found, _ = made(chain(33, 140, 20), EDGES)
+    edge, node, source, target = edges_of(rng, 40)
+    start, calls = numbers(rng, 40, 20), []
+    inner = chain_module.constants_of
+    monkeypatch.setattr(chain_module, "constants_of", lambda *some: calls.append(some[1:]) or inner(*some))
+    one, twin = DeviceChain.of(found, "fp32", DEVICE), ChainTwin.of(found, "fp32", DEVICE)
+    for turn in range(2):
+        for residual, squash in ((False, False), (True, False), (False, True)):
+            results = []
+            for kind in (one, twin):
+                products = kind.product("source", node, True), kind.product("target", node, False)
+                gathers = [Gather(products[0], source), Gather(products[1], target)]
+                results.append(kind.states(40, {"edge": edge}, gathers, out=start.clone(), residual=residual, squash=squash))
+            close(*results)
+        assert len(calls) == len(one._forms) == 2 + 2 + 3, turn  # products, first layers, last layers
+
+
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_chunks_have_no_say(precision, rng, monkeypatch):
     found = judging(made(chain(140, 140, 1), EDGES)[0])
@@ -298,8 +328,8 @@ def test_refuses_what_does_not_fit(rng):
     wrong = dataclasses.replace(found, layers=(found.layers[0], found.layers[2]))
     with pytest.raises(SpecError, match="expected weights"):
         DeviceChain.of(wrong, "fp32", DEVICE)
-    with pytest.raises(SpecError, match="at most 2048 columns"):
-        DeviceChain.of(made(ChainSpec((2049, 1)), {"x": 2})[0], "fp32", DEVICE)
+    with pytest.raises(SpecError, match="at most 1024 columns"):
+        DeviceChain.of(made(ChainSpec((1025, 1)), {"x": 2})[0], "fp32", DEVICE)
 
 
 # embedding and filter
@@ -348,11 +378,13 @@ def test_a_filter_tells_source_from_target(rng):
 
 def test_launches_suit_the_widths():
     for precision in PRECISIONS:
-        for widths in ((16,), (48, 48), (128, 128, 128), (512,), (2048,)):
+        for widths in ((16,), (48, 48), (128, 128, 128), (512,), (1024,)):
             spec = ChainSpec(widths[:1] if max(widths) > 128 else widths)
-            group = DeviceChain.of(made(spec, {"x": 4})[0], precision, DEVICE)._groups[0]
+            group = DeviceChain.of(made(spec, {"x": 300})[0], precision, DEVICE)._groups[0]
             for architecture in (80, 90):
                 launch = launches.launch_of(group, architecture)
                 assert launch.rows >= 16
                 assert launch.rows & (launch.rows - 1) == 0
                 assert launch.rows * max(group.pads) <= 32768
+                stages = launch.stages * group.chunks["x"] * max(group.pads) * DTYPES[precision].itemsize
+                assert stages <= (163 if architecture == 80 else 227) << 10

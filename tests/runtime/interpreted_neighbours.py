@@ -11,6 +11,7 @@ from trkx.runtime.cuda import near as near_module
 from trkx.runtime.cuda import neighbours, twins
 from trkx.runtime.cuda.near import near_blocks, pair_blocks, screen
 from trkx.runtime.cuda.neighbours import radius_graph_cuda
+from trkx.runtime.cuda.rows import aligned
 from trkx.runtime.neighbours import radius_graph
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
@@ -48,6 +49,8 @@ def search(points, radius, k_max=None, **settings):
 def test_equals_the_cpu(name, k_max, rng):
     points = CLOUDS[name](rng).astype(np.float32)
     expected = radius_graph(points, 1.0, k_max, "brute")
+    found = radius_graph_cuda(torch.from_numpy(points).to(DEVICE), 1.0, k_max)
+    assert all(aligned(row) is row for row in found.pairs)
     pairs, truncated = search(points, 1.0, k_max, lanes=32 if len(points) > 64 else 16)
     assert pairs.dtype == np.int64
     np.testing.assert_array_equal(pairs, expected.pairs)

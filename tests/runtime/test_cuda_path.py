@@ -17,6 +17,7 @@ from trkx.runtime.cuda import edge_features as on_device  # noqa: E402
 from trkx.runtime.cuda.edges import canonical_on_device, orientation_on_device  # noqa: E402
 from trkx.runtime.cuda.meter import DeviceMeter  # noqa: E402
 from trkx.runtime.cuda.path import DevicePipeline  # noqa: E402
+from trkx.runtime.cuda.rows import aligned, empty_pairs  # noqa: E402
 from trkx.runtime.edges import canonical, oriented  # noqa: E402
 from trkx.runtime.events.event import Event  # noqa: E402
 from trkx.runtime.pipeline import Pipeline  # noqa: E402
@@ -293,8 +294,23 @@ def test_orientation_and_order(direction, rng):
     found = orientation_on_device(torch.from_numpy(position), direction)(torch.from_numpy(pairs))
     np.testing.assert_array_equal(found.numpy(), expected)
     np.testing.assert_array_equal(canonical_on_device(found, 60).numpy(), canonical(expected))
-    assert canonical_on_device(found, 60).is_contiguous()
     assert canonical_on_device(found[:, :0], 60).shape == (2, 0)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 2000])
+def test_rows_of_edges_begin_where_kernels_want_them(count, rng):
+    """Triton compiles a kernel anew for a row that begins at no multiple of 16 bytes: that of an odd number of edges."""
+    pairs = torch.from_numpy(rng.integers(0, 60, (2, count)))
+    position = torch.from_numpy(rng.normal(0, 500, (60, 3)).astype(np.float32))
+    made = [orientation_on_device(position, direction)(pairs) for direction in ("by_radius", "by_index")]
+    for edges in (*made, canonical_on_device(pairs, 60), empty_pairs(count, CPU)):
+        assert (edges.shape, edges.dtype) == ((2, count), torch.int64)
+        for row in edges:
+            assert aligned(row) is row
+    for row in (*torch.cat([pairs, pairs], 1)[:, count + 1 :], pairs.t().contiguous().t()[1]):
+        found = aligned(row)
+        assert found.is_contiguous() and found.data_ptr() % 16 == 0
+        assert torch.equal(found, row)
 
 
 class TestEdgeFeatures:

@@ -9,6 +9,7 @@ import math
 
 import torch
 
+from trkx.runtime.cuda.rows import empty_pairs
 from trkx.runtime.neighbours.exact import too_many_pairs
 
 CHUNK = 1 << 22
@@ -45,18 +46,21 @@ def decided(points: torch.Tensor, found: torch.Tensor, radius: float, max_pairs:
     """Return the pairs within the radius, int64 [2, E], row 0 below row 1, each once, sorted, as `radius_graph_cuda` does.
 
     found: pairs that a library found within an enlarged radius, int64 [2, M]: in both directions, or with the lower index first;
-    a point may be its own neighbour.
+    a point may be its own neighbour, and a pair may be there more than once.
 
     Raises:
         InputError: more than `max_pairs` pairs.
     """
     pairs = found[:, found[0] < found[1]]
     pairs = pairs[:, squared_distances(points, pairs) <= radius * radius]
-    if pairs.shape[1] > max_pairs:
-        raise too_many_pairs(len(points), radius, max_pairs)
     count = max(len(points), 1)
-    key = (pairs[0] * count + pairs[1]).sort().values
-    return torch.stack([torch.div(key, count, rounding_mode="floor"), key % count])
+    key = torch.unique_consecutive((pairs[0] * count + pairs[1]).sort().values)
+    if len(key) > max_pairs:
+        raise too_many_pairs(len(points), radius, max_pairs)
+    out = empty_pairs(len(key), key.device)
+    torch.div(key, count, rounding_mode="floor", out=out[0])
+    torch.remainder(key, count, out=out[1])
+    return out
 
 
 def keep_nearest(points: torch.Tensor, pairs: torch.Tensor, k_max: int | None) -> tuple[torch.Tensor, int]:

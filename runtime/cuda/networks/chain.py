@@ -15,6 +15,7 @@ from trkx.runtime.cuda.networks.chain_kernel import chain_kernel
 from trkx.runtime.cuda.networks.launches import HOPPER, Launch, launch_of
 from trkx.runtime.cuda.networks.packing import LATER, NARROW, Packed, check_layers, held, packed, padded, require_known
 from trkx.runtime.cuda.networks.steps import CODES
+from trkx.runtime.cuda.rows import aligned
 
 if TYPE_CHECKING:
     from trkx.runtime.tiled.chains import Chain, Layer
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["DeviceChain", "Gather", "Pair", "PairInputs"]
 
 WHO = "a chain"
-HELD = 1 << 25  # bytes of activations between launches: two such buffers, mostly in the second cache
+HELD = 1 << 27  # bytes of activations between launches, in two such buffers: launching takes longer than computing fewer rows
 FEWEST = 1024  # rows of a launch, at least
 
 
@@ -42,6 +43,7 @@ class DeviceChain:
             dot = self._dot if number == len(groups) - 1 else None
             self._groups.append(packed(blocks, group, precision, device, chain.reads_features and number == 0, dot))
         self._products: dict[str, Packed] = {}
+        self._forms: dict[tuple[Any, ...], tuple[Launch, dict[str, Any]]] = {}
         self._architecture = HOPPER
         if device.type == "cuda":
             self._architecture = 10 * torch.cuda.get_device_capability(device)[0]
@@ -70,7 +72,7 @@ class DeviceChain:
         if values.dtype != torch.float32 or values.ndim != 2 or values.shape[1] != wanted:
             raise InputError(f"block '{block}': expected float32 [N, {wanted}], found {values.dtype} {list(values.shape)}.")
         if block not in self._products:
-            self._products[block] = self._packed_product(block)
+            self._products.setdefault(block, self._packed_product(block))  # whichever thread comes first: forms go by identity
         out = torch.empty((len(values), self.stride), dtype=torch.float32, device=self.device)
         require_device(out, WHO)
         if len(values):
@@ -155,20 +157,27 @@ class DeviceChain:
         self, group: Packed, rows: int, blocks: Mapping[str, torch.Tensor], gathers: Sequence[Gather], pair: Pair | None,
         out: torch.Tensor, end: str, bias: bool, residual: bool = False, squash: bool = False,
     ) -> None:  # fmt: skip
-        launch = launch_of(group, self._architecture)
+        launch, constants = self._form(group, (tuple(blocks), end, bias, pair is not None, residual, squash))
         inputs, source, target = (None, None, None) if pair is None else pair
         r, phi, z, scales = (None, None, None, (0.0, 0.0, 0.0)) if inputs is None else inputs
         values = [block if block.stride(1) == 1 else block.contiguous() for block in blocks.values()]
-        indices = [index.contiguous() for _, index in gathers]
-        source, target = (None if one is None else one.contiguous() for one in (source, target))
+        indices = [aligned(index) for _, index in gathers]
+        source, target = (None if one is None else aligned(one) for one in (source, target))
         chain_kernel[(-(-rows // launch.rows),)](
             rows, tuple(values), tuple(product for product, _ in gathers), tuple(indices), r, phi, z, source, target, *scales,
             group.weights, group.features, group.vectors, out,
             BLOCK_STEPS=tuple(block.stride(0) for block in values),
             PRODUCT_STEPS=tuple(product.stride(0) for product, _ in gathers), OUT_STEP=out.stride(0),
-            **constants_of(group, launch, tuple(blocks), end, bias, pair is not None, residual, squash),
-            num_warps=launch.warps, num_stages=launch.stages,
+            **constants, num_warps=launch.warps, num_stages=launch.stages,
         )  # fmt: skip
+
+    def _form(self, group: Packed, form: tuple[Any, ...]) -> tuple[Launch, dict[str, Any]]:
+        """Return the launch and constants of a group in a form, the arguments of `constants_of`; found once, in any thread."""
+        key = (id(group), form)  # groups live as long as the chain
+        if key not in self._forms:
+            launch = launch_of(group, self._architecture)
+            self._forms[key] = launch, constants_of(group, launch, *form)
+        return self._forms[key]
 
 
 def constants_of(

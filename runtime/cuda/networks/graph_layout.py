@@ -51,7 +51,7 @@ def device_layout(edge_index: torch.Tensor, hits: int, cut: bool | None = None) 
     edges = edge_index.shape[1]
     if max(hits, edges) > MOST:
         raise InputError(f"at most 2^31 - 1 hits and edges in one event, found {hits} and {edges}.")
-    source, target = edge_index.to(torch.int64).contiguous()
+    source, target = (end.contiguous() for end in edge_index.to(torch.int64))
     inside = [end.clamp(0, max(hits - 1, 0)) for end in (source, target)]  # what is outside is an error further down
     outgoing, incoming = (counted(end, max(hits, 1)) for end in inside)
     falls = (target[1:] < target[:-1]) | ((target[1:] == target[:-1]) & (source[1:] < source[:-1]))

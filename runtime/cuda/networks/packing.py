@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 Float = NDArray[np.float32]
 SMALLEST = 16  # what a product of tiles needs
-WIDEST = 2048
+WIDEST = 1024  # 16 rows of 2048 columns spill registers: in fp32, in tf32, and with features of pairs in any precision
 NARROW = {"fp32": 0, "tf32": 128, "fp16": 128, "bf16": 128}
 """Layers up to this width stay in registers from one to the next. In fp32 none do: without tensor cores, a product of registers
 with a whole weight spills them."""
 LATER = "later"
 INNER = {"fp32": 32, "tf32": 32, "fp16": 64, "bf16": 64}  # inputs of a block that are multiplied at a time
+FULL = 512  # of wider layers half as many inputs at a time: two or three stages of weights have to fit into shared memory
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 IN_FLOAT32 = "bf16 in float32"
 """What kernels call bf16 where Triton's interpreter runs them, which multiplies bits of bf16 as if they were whole numbers."""
@@ -100,7 +101,7 @@ def packed(
     feature_count = weight_count = 0
     for name in sorted(blocks, key=lambda name: name != PAIR):
         weight = blocks[name]
-        chunks[name] = min(INNER[precision], padded(weight.shape[1]))
+        chunks[name] = min(INNER[precision] // (1 if pads[0] <= FULL else 2), padded(weight.shape[1]))
         if name == PAIR or reads_features:
             places[name] = feature_count
             pair = name == PAIR
