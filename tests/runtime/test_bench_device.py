@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("triton", reason="not checked: Triton is not installed")
 
 
+@pytest.mark.slow  # a minute in the interpreter
 @pytest.mark.parametrize("mode", MODES)
 def test_benchmarks_on_a_device(mode, tiny_bundle):
     assert " passed" in run_kernels("interpreted_bench_device.py", mode, tiny_bundle)
