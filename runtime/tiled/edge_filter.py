@@ -14,10 +14,6 @@ from trkx.runtime.tiled.chains import (
     Rows,
     Weights,
     bindings,
-    chain_of_mlp,
-    chain_of_spec,
-    judging,
-    reading_features,
     write_chain,
     write_logits,
     write_product,
@@ -25,12 +21,13 @@ from trkx.runtime.tiled.chains import (
 from trkx.runtime.tiled.emit import INT32
 from trkx.runtime.tiled.gemm import ROWS, stride
 from trkx.runtime.tiled.host import Host
-from trkx.runtime.tiled.inputs import Inputs, chosen, geometric, pair_column
+from trkx.runtime.tiled.inputs import Inputs, pair_column
 from trkx.runtime.tiled.layout import ends_of
 from trkx.runtime.tiled.pairs import pair_features
 from trkx.runtime.tiled.program import Compiled, Program, Tile, aligned, even_bounds
 from trkx.runtime.tiled.rows import settled
-from trkx.spec import AnyEmbedding, AnyFilter, ChainEmbeddingSpec, ChainFilterSpec, FeatureSpec
+from trkx.runtime.tiled.stage_chains import embedding_chain, filter_chain
+from trkx.spec import AnyEmbedding, AnyFilter, FeatureSpec
 
 Float = NDArray[np.float32]
 Int = NDArray[np.int64]
@@ -47,22 +44,7 @@ class TiledEmbedding:
     """The embedding of a bundle. Weights are named as in its safetensors file, without the stage."""
 
     def __init__(self, spec: AnyEmbedding, features: Sequence[FeatureSpec], weights: Weights, target: Host) -> None:
-        if isinstance(spec, ChainEmbeddingSpec):
-            self._inputs = chosen(features, spec.features)
-            chain = chain_of_spec(weights, "network.", {"x": self._inputs.width}, spec.chain)
-        else:
-            self._inputs = geometric(features, spec.geometry)
-            chain = chain_of_mlp(
-                weights,
-                "network.",
-                {"x": self._inputs.width},
-                spec.hidden,
-                spec.layers,
-                spec.activation,
-                spec.layer_norm,
-                spec.dim,
-            )
-        chain = reading_features(chain)
+        self._inputs, chain = embedding_chain(spec, features, weights)
         self._normalize, self._dim = spec.normalize, spec.dim
         program = Program(tile_of(chain.widest), target)
         self._stride = stride(spec.dim, program.target)
@@ -106,17 +88,7 @@ class TiledFilter:
     """The edge filter of a bundle."""
 
     def __init__(self, spec: AnyFilter, features: Sequence[FeatureSpec], weights: Weights, target: Host) -> None:
-        if isinstance(spec, ChainFilterSpec):
-            self._inputs = chosen(features, spec.features)
-            blocks = {"source": self._inputs.width, "target": self._inputs.width}
-            chain = chain_of_spec(weights, "network.", blocks, spec.chain)
-        else:
-            self._inputs = geometric(features, spec.geometry)
-            blocks = {"source": self._inputs.width, "target": self._inputs.width}
-            if spec.geometry:
-                blocks["pair"] = self._inputs.pair_width
-            chain = chain_of_mlp(weights, "network.", blocks, spec.hidden, spec.layers, spec.activation, spec.layer_norm, 1)
-        chain = reading_features(judging(chain))
+        self._inputs, chain = filter_chain(spec, features, weights)
         program = Program(tile_of(chain.widest), target)
         self._first = len(chain.layers[0].bias)
         self._stride = stride(self._first, program.target)

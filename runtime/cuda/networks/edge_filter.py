@@ -9,9 +9,9 @@ import torch
 from trkx.runtime.cuda.networks.chain import DeviceChain, Gather, PairInputs
 from trkx.runtime.cuda.networks.graph_layout import require_edges, require_inside
 from trkx.runtime.cuda.networks.node_inputs import node_inputs, pair_inputs
-from trkx.runtime.tiled.chains import Weights, chain_of_mlp, chain_of_spec, judging, reading_features
-from trkx.runtime.tiled.inputs import chosen, geometric
-from trkx.spec import AnyFilter, ChainFilterSpec, FeatureSpec
+from trkx.runtime.tiled.chains import Weights
+from trkx.runtime.tiled.stage_chains import filter_chain
+from trkx.spec import AnyFilter, FeatureSpec
 
 
 class DeviceEdgeFilter:
@@ -25,17 +25,8 @@ class DeviceEdgeFilter:
         Raises:
             BundleError: weights that do not fit the specification. SpecError: an unknown precision, layers too wide.
         """
-        if isinstance(spec, ChainFilterSpec):
-            self._inputs = chosen(features, spec.features)
-            blocks = {"source": self._inputs.width, "target": self._inputs.width}
-            chain = chain_of_spec(weights, "network.", blocks, spec.chain)
-        else:
-            self._inputs = geometric(features, spec.geometry)
-            blocks = {"source": self._inputs.width, "target": self._inputs.width}
-            if spec.geometry:
-                blocks["pair"] = self._inputs.pair_width
-            chain = chain_of_mlp(weights, "network.", blocks, spec.hidden, spec.layers, spec.activation, spec.layer_norm, 1)
-        self._chain = DeviceChain.of(reading_features(judging(chain)), precision, device)
+        self._inputs, chain = filter_chain(spec, features, weights)
+        self._chain = DeviceChain.of(chain, precision, device)
 
     def of(self, x: torch.Tensor) -> DeviceEventFilter:
         """Return the filter for the edges of one event with hits x, float32 [N, F]."""

@@ -8,9 +8,9 @@ import torch
 
 from trkx.runtime.cuda.networks.chain import DeviceChain
 from trkx.runtime.cuda.networks.node_inputs import node_inputs
-from trkx.runtime.tiled.chains import Weights, chain_of_mlp, chain_of_spec, reading_features
-from trkx.runtime.tiled.inputs import chosen, geometric
-from trkx.spec import AnyEmbedding, ChainEmbeddingSpec, FeatureSpec
+from trkx.runtime.tiled.chains import Weights
+from trkx.runtime.tiled.stage_chains import embedding_chain
+from trkx.spec import AnyEmbedding, FeatureSpec
 
 SHORTEST = 1e-12  # length that a vector is divided by at least, as in torch.nn.functional.normalize
 
@@ -26,16 +26,8 @@ class DeviceEmbedding:
         Raises:
             BundleError: weights that do not fit the specification. SpecError: an unknown precision, layers too wide.
         """
-        if isinstance(spec, ChainEmbeddingSpec):
-            self._inputs = chosen(features, spec.features)
-            chain = chain_of_spec(weights, "network.", {"x": self._inputs.width}, spec.chain)
-        else:
-            self._inputs = geometric(features, spec.geometry)
-            blocks = {"x": self._inputs.width}
-            chain = chain_of_mlp(
-                weights, "network.", blocks, spec.hidden, spec.layers, spec.activation, spec.layer_norm, spec.dim
-            )
-        self._chain = DeviceChain.of(reading_features(chain), precision, device)
+        self._inputs, chain = embedding_chain(spec, features, weights)
+        self._chain = DeviceChain.of(chain, precision, device)
         self._normalize = spec.normalize
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
