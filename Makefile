@@ -25,7 +25,7 @@ demo: $(STAMP)
 	@echo "Look at $(DEMO_OUT)/tracks/*.png and $(DEMO_OUT)/evaluation/*.png. Your own events: $(BIN)/trkx simulate --help"
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --benchmark-disable
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -39,7 +39,7 @@ def test_every_kernel_builds_without_a_gpu(record_property):
     assert {build["architecture"] for build in builds} == {80, 90}
     for build in builds:
         record_property(f"{build['name']} sm_{build['architecture']}", json.dumps(build))
-        assert build["stack"] == 0, build
+        assert build["stack"] <= 8, build  # at most one value, once a program: what Triton 3.6 and 3.7 do where 3.9 needs none
         assert build["registers"] <= 128, build  # four programs of four warps to a multiprocessor, at least
 
 
