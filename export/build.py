@@ -15,6 +15,9 @@ from torch import nn
 
 from trkx.bundle import Bundle, FileEntry, Manifest, file_entry, staged, write_manifest
 from trkx.errors import ExportError
+from trkx.export.acts.files import ACTS_TARGETS, write_acts_texts
+from trkx.export.acts.form import acts_edge_columns
+from trkx.export.acts.rows import is_acts, texts_of
 from trkx.export.card import model_card
 from trkx.export.check import CheckRow, Expectation, expectations, oracle_of, seeing
 from trkx.export.door import WEIGHTS, check_features, check_weights
@@ -22,8 +25,10 @@ from trkx.export.metadata import onnx_metadata, provenance, weights_metadata
 from trkx.export.onnx_file import problems_at_the_doors
 from trkx.export.pipeline_folder import CARD, Source, load_network
 from trkx.export.precision.files import half_count, require_precisions, write_half
-from trkx.export.stage_files import files_a_stage, onnx_a_stage, require_targets, write_stage
+from trkx.export.stage_files import files_a_stage, halved, halved_a_stage, require_targets, write_stage
 from trkx.export.tensorrt.profiles import HEADROOM, measured, profiles_from, write_profiles
+from trkx.export.triton.repository import TARGET as TRITON
+from trkx.export.triton.repository import write_repository
 from trkx.export.validation.report import Row
 from trkx.export.validation.surroundings import lint_rows
 from trkx.export.validation.validate import checks_of_export, files_of
@@ -40,11 +45,12 @@ def steps_of(spec: PipelineSpec, targets: Sequence[str] = (), precisions: Sequen
     """Return how many steps an export has.
 
     Reading, float64, each stage written, each file checked, weights checked in the runtime's engine, lint, decisions, profiles
-    for TensorRT, card.
+    for TensorRT, card; files of ACTS's targets also in float64 in their own form, and emulated.
     """
     tiled = sum(not network.looks_at_all_rows for network in spec.networks.values())
-    halves = half_count(precisions, spec, onnx_a_stage(targets))
-    return len(spec.stages) * (1 + files_a_stage(targets)) + tiled + halves + (TARGET in targets) + 5
+    halves = half_count(precisions, spec, halved_a_stage(targets))
+    acts = 2 * any(target in ACTS_TARGETS for target in targets)
+    return len(spec.stages) * (1 + files_a_stage(targets)) + tiled + halves + acts + (TARGET in targets) + 5
 
 
 @dataclass(frozen=True)
@@ -124,9 +130,12 @@ def export_models(
         for stage in stages:
             tell(f"writing {stage}")
             own = write_stage(folder, source, stage, networks[stage], expected[stage], targets, lowering)
-            entries += [*own, *write_half(folder, source.spec, own, precisions)]
+            entries += [*own, *write_half(folder, source.spec, [entry for entry in own if halved(entry)], precisions)]
         (folder / WEIGHTS).write_bytes(save(_tensors(networks), weights_metadata(source.spec)))
         entries.append(file_entry(folder, WEIGHTS, "all", "safetensors"))
+        entries += write_acts_texts(folder, source.spec, targets, networks, event)
+        if TRITON in targets:
+            entries += write_repository(folder, source.spec)
         options: dict[str, Any] = {"targets": list(targets), "lowering": lowering}
         if precisions:
             options["precisions"] = spelled
@@ -186,12 +195,12 @@ def check_bundle(
     for file in files:
         if file.format == "onnx":
             metadata = onnx_metadata(source.spec, file.stage, file.target)
-            problems = problems_at_the_doors(file.data, file.stage, file.num_features, file.width, metadata, file.target,
-                                             len(source.spec.edge_features))
+            columns = acts_edge_columns(source.spec) if is_acts(file) else len(source.spec.edge_features)
+            problems = problems_at_the_doors(file.data, file.stage, file.num_features, file.width, metadata, file.target, columns)
             rows += [CheckRow(file.path, file.stage, "doors", float("nan"), 0.0, False, problem) for problem in problems]
     tell("lint")
     linted = lint_rows(bundle.path)
-    checked = checks_of_export(files, source.spec, event, expected, tell)
+    checked = checks_of_export(files, source.spec, event, expected, tell, texts_of(bundle))
     found = [*lost, *linted, *checked.rows]
     missing = dict.fromkeys(f"{row.engine or row.file}: {row.detail}" for row in found if row.status == "not checked")
     return rows + [_check_row(row) for row in found if row.status != "not checked"], list(missing)
@@ -201,7 +210,7 @@ def _check_row(row: Row) -> CheckRow:
     name = row.case if row.group in ("graphs", "lint") else f"{row.group}: {row.case}"
     difference = float("nan") if row.difference is None else row.difference
     passed = row.status == "passed"
-    problem, counted = ("", row.detail if row.group == "decisions" else "") if passed else (row.detail, "")
+    problem, counted = ("", row.detail if row.group in ("decisions", "acts") else "") if passed else (row.detail, "")
     return CheckRow(row.file, row.stage, name, difference, row.tolerance or 0.0, passed, problem, row.engine, counted)
 
 
@@ -232,7 +241,7 @@ def _validation(rows: Sequence[CheckRow], not_checked: Sequence[str], event: Eve
         {
             key: None if value != value else value  # NaN, where there was nothing to compare
             for key, value in asdict(row).items()
-            if key not in ("problem", "passed") and value != ""
+            if key not in ("problem", "passed") and (value != "" or key == "file")
         }
         for row in rows
     ]

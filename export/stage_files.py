@@ -10,6 +10,8 @@ from torch import nn
 
 from trkx.bundle import FileEntry, Stage, file_entry
 from trkx.errors import ExportError
+from trkx.export.acts.files import write_acts_model
+from trkx.export.acts.limits import ACTS_TARGETS, require_acts
 from trkx.export.aoti_file import aoti_bytes
 from trkx.export.check import Expectation
 from trkx.export.lowerings.table import lowering_of
@@ -19,6 +21,8 @@ from trkx.export.pipeline_folder import Source
 from trkx.export.simplify import simplified
 from trkx.export.targets import target_of
 from trkx.export.torchscript_file import torchscript_bytes
+from trkx.export.triton.repository import TARGET as TRITON
+from trkx.export.triton.repository import network_path
 from trkx.spec import PipelineSpec
 
 ALWAYS = {"onnx": "ort-cpu", "torchscript": "libtorch"}
@@ -38,12 +42,13 @@ def require_targets(targets: Sequence[str], lowering: str | None, spec: Pipeline
         if target_of(name).needs_edge_attr and without:
             raise ExportError(
                 f"target {name} binds an input edge_attr (module maps make it), which the {' and the '.join(without)} of this "
-                "pipeline read not; choose tensorrt, and run the engine outside of ACTS."
+                "pipeline read not; choose acts-onnx or acts-torch, or tensorrt, and run the engine outside of ACTS."
             )
         if target_of(name).names and spec.edge_features:
             raise ExportError(f"target {name} has no name for edge_attr, which the gnn reads; choose another target.")
         if target_of(name).format == "onnx":
             lowering_of(name, lowering)
+    require_acts(targets, spec)
 
 
 def files_a_stage(targets: Sequence[str]) -> int:
@@ -51,13 +56,19 @@ def files_a_stage(targets: Sequence[str]) -> int:
     return len(ALWAYS) + len({name for name in targets if _has_files(name)})
 
 
-def onnx_a_stage(targets: Sequence[str]) -> int:
-    """Return how many ONNX files each stage gets."""
-    return 1 + len({name for name in targets if _has_files(name) and target_of(name).format == "onnx"})
+def halved(entry: FileEntry) -> bool:
+    """Return whether a file gets forms in half precision beside it: ONNX but that of ACTS, whose files turn edges in float64."""
+    return entry.format == "onnx" and entry.target not in ACTS_TARGETS
+
+
+def halved_a_stage(targets: Sequence[str]) -> int:
+    """Return how many files of each stage get forms in half precision."""
+    own = {name for name in targets if _has_files(name) and name not in ACTS_TARGETS}
+    return 1 + sum(target_of(name).format == "onnx" for name in own)
 
 
 def _has_files(target: str) -> bool:
-    return target not in ALWAYS.values() and target_of(target).format != "torchscript"
+    return target not in ALWAYS.values() and (target in ACTS_TARGETS or target_of(target).format != "torchscript")
 
 
 def write_stage(
@@ -71,8 +82,8 @@ def write_stage(
 ) -> list[FileEntry]:
     """Write one network into a bundle folder and return the entries: ONNX, TorchScript, and what further targets need.
 
-    A TorchScript target needs nothing further: one file serves them all. An ONNX target gets `TARGET/STAGE.onnx`, with its
-    opset and sums; `aoti` gets `aoti/STAGE.pt2`.
+    libtorch needs nothing further. An ONNX target gets `TARGET/STAGE.onnx`, with its opset and sums, in a model repository for
+    `triton`; `aoti` gets `aoti/STAGE.pt2`; targets of ACTS get files of their own form in `acts/`.
     """
     name = cast(Stage, stage)
     columns = len(source.spec.edge_features)
@@ -84,6 +95,10 @@ def write_stage(
     for target in dict.fromkeys(targets):
         row = target_of(target)
         if not _has_files(target):
+            continue
+        if target in ACTS_TARGETS:
+            zoo = [item.case for item in expected]
+            entries += write_acts_model(folder, source.spec, stage, network, zoo, target, lowering)
             continue
         (folder / target).mkdir(exist_ok=True)
         if row.format == "onnx":
@@ -111,6 +126,9 @@ def _write_onnx(
     name_doors(result.model, stage, target)
     own = "" if target == ALWAYS["onnx"] else target
     path = f"{own}/{stage}.onnx" if own else f"{stage}.onnx"
+    if own == TRITON:  # its own tree of folders
+        path = network_path(stage)
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
     (folder / path).write_bytes(onnx_bytes(result.model, onnx_metadata(spec, stage, target)))
     opset = target_of(target).opset
     return file_entry(folder, path, cast(Stage, stage), "onnx", opset=opset, note=result.note, target=own)

@@ -25,7 +25,8 @@ def command(
     event: Annotated[Path | None, typer.Option(help="Event to check the files with; a simulated one otherwise.")] = None,
     target: Annotated[
         list[str] | None,
-        typer.Option("--target", "-t", help="Files for this target too (repeatable): acts-onnx, tensorrt, exatrkx-2021, aoti, …"),
+        typer.Option("--target", "-t", help="Files for these targets too (repeatable, or with commas): acts-torch,acts-onnx, "
+                     "tensorrt, exatrkx-2021, aoti, triton, …"),
     ] = None,
     lowering: Annotated[
         str | None, typer.Option(help="How ONNX sums over edges: buckets, scatter, segments, prefix64, doubling.")
@@ -83,7 +84,8 @@ def command(
     """
     files = {"embedding": embedding, "filter": filter_, "gnn": gnn}
     _check_source(source, spec, files, reference)
-    if "tensorrt" not in (target or ()) and (profile_events or profile_headroom is not None):
+    targets = _targets(target or ())
+    if "tensorrt" not in targets and (profile_events or profile_headroom is not None):
         raise SpecError("--profile-events and --profile-headroom are for TensorRT's profiles; add --target tensorrt.")
     require("export", "onnx")
     from rich.console import Console
@@ -124,11 +126,11 @@ def command(
 
         checked = hits if hits is not None and event is None else check_event(pipeline.spec, event)
         report = export_models(
-            pipeline, out, checked, overwrite, target or (), lowering, tell, precision or (),
+            pipeline, out, checked, overwrite, targets, lowering, tell, precision or (),
             (found.read() for found in open_events(profile_events)) if profile_events else (),
             HEADROOM if profile_headroom is None else profile_headroom,
         )
-        total = steps_of(pipeline.spec, target or (), precision or ())
+        total = steps_of(pipeline.spec, targets, precision or ())
         bar.update(task, completed=total, total=total)
     if not quiet:
         _print(report, [note for note in pipeline.notes if "contradicted" in note])
@@ -145,6 +147,11 @@ def _check_source(source: Path | None, spec: Path | None, files: Mapping[str, Pa
             "give a pipeline folder, or checkpoints (--embedding, --filter, --gnn FILE, with --spec FILE if they are ours), or "
             f"--reference alone; found {found}."
         )
+
+
+def _targets(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the targets that are asked for, each once; a word may hold several, with commas."""
+    return tuple(dict.fromkeys(part.strip() for word in words for part in word.split(",") if part.strip()))
 
 
 def _there(values: Mapping[str, Any]) -> dict[str, Any]:

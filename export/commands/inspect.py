@@ -208,7 +208,8 @@ def _flat(values: Any, prefix: str = "") -> list[tuple[str, str]]:
         return [row for key, value in values.items() for row in _flat(value, f"{prefix}.{key}" if prefix else str(key))]
     if isinstance(values, list) and values and all(isinstance(value, dict) for value in values):
         if all({"file", "graph", "difference"} <= row.keys() for row in values):
-            return [(f"{prefix} {file}", _worst([row for row in values if row["file"] == file])) for file in _unique(values)]
+            own = {file: [row for row in values if row["file"] == file] for file in _unique(values)}
+            return [(f"{prefix} {file or 'the whole chain'}", _worst(rows)) for file, rows in own.items()]
         return [(f"{prefix}[{i}]", ", ".join(f"{k} {v}" for k, v in row.items())) for i, row in enumerate(values)]
     return [(prefix, str(values))]
 

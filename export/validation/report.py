@@ -13,6 +13,7 @@ GROUPS = {
     "invariance": "Without any reference: permuted edges, edges listed twice, relabelled hits",
     "repeatability": "The same bits on every run and thread count",
     "decisions": "Edges that change sides of the cut",
+    "acts": "As ACTS's plugin runs it, emulated",
     "tracks": "Tracks of events",
     "placement": "Where each operator ran",
     "memory": "Peak memory",

@@ -11,6 +11,7 @@ from trkx.export.validation.report import Row, Status
 
 SHORT = {
     "lint": "Lint", "graphs": "Graphs", "invariance": "Invariance", "repeatability": "Repeatability", "decisions": "Decisions",
+    "acts": "ACTS, emulated",
     "tracks": "Tracks", "placement": "Placement", "memory": "Memory", "optimisers": "Optimisers", "weights": "Weights, features",
 }
 """Names of groups where space is short."""

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
 from trkx.bundle import Bundle
 from trkx.errors import ExportError, TrkxError, unknown_name
+from trkx.export.acts.form import acts_network, acts_width
+from trkx.export.acts.rows import (
+    NOTHING,
+    Text,
+    acts_decisions,
+    acts_rows,
+    as_acts_feeds,
+    is_acts,
+    reference_for,
+    texts_of,
+)
 from trkx.export.check import Expectation, oracle_of, seeing
 from trkx.export.precision.checks import half_decisions, half_files, half_rows
 from trkx.export.sample import check_event
@@ -30,7 +41,7 @@ from trkx.export.validation.repeatability import large_case, repeatability_rows
 from trkx.export.validation.report import EdgeScores, Efficiency, Report, Row
 from trkx.export.validation.surroundings import feature_rows, integrity_rows, lint_rows
 from trkx.export.validation.tracks import EXACT, track_rows
-from trkx.export.validation.whole_event import OracleEngine, exact_event
+from trkx.export.validation.whole_event import Exact, OracleEngine, exact_event
 from trkx.export.zoo import cases
 from trkx.runtime.engines.eager import load_networks
 from trkx.runtime.events import open_events
@@ -54,9 +65,10 @@ class Depth:
     edges: int
     samples: int
     everything: bool
+    hits: int = 1_500
 
 
-LEVELS: Mapping[str, Depth] = {"export": Depth((1,), 20_000, 2, False), "full": Depth((1, 2, 8), 200_000, SAMPLES, True)}
+LEVELS: Mapping[str, Depth] = {"export": Depth((1,), 20_000, 2, False), "full": Depth((1, 2, 8), 200_000, SAMPLES, True, 6_000)}
 """What `export-models` does (seconds), and what `trkx validate` does (minutes)."""
 
 
@@ -73,8 +85,9 @@ def checks_of_export(
     event: Event,
     expected: Mapping[str, Sequence[Expectation]],
     tell: Tell = lambda what: None,
+    acts: Text = NOTHING,
 ) -> Report:
-    """Return what an export checks of its files: graphs, invariance, repeatability and decisions.
+    """Return what an export checks of its files: graphs, invariance, repeatability, decisions; those of ACTS as ACTS runs them.
 
     Args:
         files: model files of all three stages, each with its network and cut.
@@ -82,8 +95,10 @@ def checks_of_export(
         event: hits to decide on.
         expected: stage to what the float64 network says of the zoo.
         tell: told what is done.
+        acts: from `trkx.export.acts.rows.texts_of`.
     """
     depth, start = LEVELS["export"], time.perf_counter()
+    for_acts, files = [file for file in files if is_acts(file)], [file for file in files if not is_acts(file)]
     given, files = files, [file for file in files if file.precision == "float32"]
     networks = {file.stage: file.network for file in files if file.network is not None}
     rows: list[Row] = []
@@ -102,8 +117,36 @@ def checks_of_export(
     for item in halves:
         more, plotted = half_decisions(item, exact, spec)
         decided, scores = decided + more, scores + plotted
+    checked, plotted = _acts(for_acts, acts, spec, event, expected, oracles, networks, exact, depth, tell)
+    rows, scores = rows + checked, scores + plotted
     words = facts("export", EXACT, [event], time.perf_counter() - start)
     return Report(f"Checks of the export of {spec.name}", spec.name, [*rows, *decided], scores, facts=words)
+
+
+def _acts(
+    files: Sequence[ModelFile], text: Text, spec: PipelineSpec, event: Event, expected: Mapping[str, Sequence[Expectation]],
+    own: Mapping[str, Oracle], networks: Mapping[str, nn.Module], exact: Exact, depth: Depth, tell: Tell,
+) -> tuple[list[Row], list[EdgeScores]]:
+    """Return what is checked of files of ACTS's targets: what is of every file, with edges as ACTS feeds them; the emulation."""
+    if not files:
+        return list(text.rows), []
+    tell("float64 networks in the form of ACTS")
+    reference = reference_for(files, spec, expected, own)
+    rows: list[Row] = []
+    for file in [file for file in files if file.precision == "float32"]:
+        tell(f"checking {shown(file.path)}")
+        rows += file_rows(file, reference.oracles[file.stage], reference.zoo[file.stage], depth)
+    halves, lost = half_files(files, reference.oracles)
+    rows += lost
+    for item in halves:
+        tell(f"checking {shown(item.file.path)}")
+        rows += half_rows(item, reference.zoo[item.file.stage])
+    decided, scores = acts_decisions(files, spec, exact, own, depth.threads, depth.samples)
+    for item in halves:
+        more, plotted = half_decisions(item, as_acts_feeds(exact, spec), spec)
+        decided, scores = decided + more, scores + plotted
+    tell("emulating ACTS")
+    return [*rows, *decided, *acts_rows(files, text, spec, event, reference, own, networks, depth.samples, depth.hits)], scores
 
 
 def file_rows(file: ModelFile, oracle: Oracle, zoo: Sequence[Expectation], depth: Depth) -> list[Row]:
@@ -183,17 +226,22 @@ def _validated(
         tell(f"float64 networks on event {event.event_id}")
         exacts.append(exact_event(spec, oracles, event))
     efficiencies: list[Efficiency] = []
+    for_acts, files = [file for file in files if is_acts(file)], [file for file in files if not is_acts(file)]
+    judges: dict[str, Oracle] = {}
+    expectations: dict[str, Sequence[Expectation]] = {}
     for stage in spec.stages:
         of_stage = [file for file in files if file.stage == stage]
         own = [file for file in of_stage if file.precision == "float32"]
-        if not own:
+        judged = [*own, *(replace(file, network=networks[stage]) for file in for_acts if file.stage == stage)]
+        if not judged:
             continue
         tell(f"float64 {stage} on {len(zoo)} graphs")
-        oracle = oracle_for(own[0])
+        oracle = oracle_for(judged[0])
         expected = oracle.expectations(zoo)
         if spec.networks[stage].looks_at_all_rows:
             expected, blind = seeing(expected)
             rows += [Row("graphs", stage, "", "", item.case.name, "not checked", detail=item.problem) for item in blind]
+        judges[stage], expectations[stage] = oracle, expected
         for file in own:
             tell(f"checking {shown(file.path)}")
             rows += file_rows(file, oracle, expected, depth)
@@ -212,6 +260,13 @@ def _validated(
             for item in halves:
                 more, plotted = half_decisions(item, exact, spec)
                 rows, scores = rows + more, scores + plotted
+    text = texts_of(bundle)
+    for number, exact in enumerate(exacts if for_acts else []):
+        found, plotted = (
+            _acts(for_acts, text, spec, exact.event, expectations, judges, networks, exact, depth, tell) if not number
+            else acts_decisions(for_acts, spec, exact, judges, depth.threads, depth.samples)
+        )
+        rows, scores = rows + found, scores + plotted
     if depth.everything:
         tracked, efficiencies = track_rows(bundle, networks, exacts, tell)
         rows += tracked
@@ -232,9 +287,13 @@ def files_of(bundle: Bundle, networks: Mapping[str, nn.Module]) -> tuple[list[Mo
         except TrkxError as error:
             rows.append(Row("graphs", entry.stage, entry.path, "", "read", "failed", detail=str(error)))
             continue
-        files.append(ModelFile(entry.path, entry.stage, entry.format, data, len(spec.features), spec.width(entry.stage),
-                               target_of_entry(entry), networks.get(entry.stage), spec.cut(entry.stage),
-                               spec.networks[entry.stage].looks_at_all_rows, precision=entry.precision))
+        file = ModelFile(entry.path, entry.stage, entry.format, data, len(spec.features), spec.width(entry.stage),
+                         target_of_entry(entry), networks.get(entry.stage), spec.cut(entry.stage),
+                         spec.networks[entry.stage].looks_at_all_rows, precision=entry.precision)
+        if is_acts(file) and file.network is not None:
+            network, width = acts_network(file.network, spec, file.stage), acts_width(spec, file.stage)
+            file = replace(file, network=network, width=width)
+        files.append(file)
     return [*files, *_weights(bundle, networks)], rows
 
 

@@ -115,7 +115,8 @@ def command(
     rows = output.rows
     console = Console(markup=False)
     console.print(stage_table(rows, f"{opened.spec.name}, {_means(engine, precision)}, {where}"))
-    console.print(f"{sum(row.num_tracks for row in rows)} tracks of {len(rows)} events in {out}", soft_wrap=True, highlight=False)
+    events_here = f"{len(rows)} event{'' if len(rows) == 1 else 's'}"
+    console.print(f"{sum(row.num_tracks for row in rows)} tracks of {events_here} in {out}", soft_wrap=True, highlight=False)
     truncated = sum(row.truncated for row in rows)
     if truncated:
         k_max = opened.spec.needed_graph().k_max
@@ -174,8 +175,8 @@ def _here(
     threads = threads_of_worker(workers, threads)
     pipeline = Pipeline.open(bundle, engine, neighbours, labelling, threads, precision)
     pipeline.warm_up()  # kernels are compiled once a machine: not the first event's time
-    several = f"{workers} workers with {threads} thread{'s' if threads > 1 else ''} each"
-    return several if workers > 1 else f"{threads} threads", track_in_threads(pipeline, sources, workers)
+    each = f"{threads} thread{'' if threads == 1 else 's'}"
+    return f"{workers} workers with {each} each" if workers > 1 else each, track_in_threads(pipeline, sources, workers)
 
 
 def _on_cluster(

@@ -59,7 +59,7 @@ class Fatras:
 
         with tempfile.TemporaryDirectory(prefix="trkx-simulate-") as name:
             folder = Path(name)
-            _write_particles(folder / "event000000000-particles.csv", generated)
+            write_particles(folder / "event000000000-particles.csv", generated)
             level = acts.logging.FATAL
             sequencer = acts.examples.Sequencer(events=1, numThreads=1, logLevel=level, trackFpes=False)
             random = acts.examples.RandomNumbers(seed=seed)
@@ -81,7 +81,8 @@ class Fatras:
         return as_numpy[0], as_numpy[1]
 
 
-def _write_particles(path: Path, generated: Generated) -> None:
+def write_particles(path: Path, generated: Generated) -> None:
+    """Write particles as ACTS's CsvParticleReader reads them: mm, GeV, e."""
     import pyarrow as pa
     from pyarrow import csv
 

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "validate": ("trkx.export.commands.validate", "Run a bundle or a model file on every engine, against float64."),
     "run": ("trkx.runtime.commands.run", "Turn the hits of events into tracks."),
     "evaluate": ("trkx.runtime.commands.evaluate", "Compare tracks with the truth."),
+    "acts": ("trkx.runtime.commands.acts", "Run in ACTS's sequencer, with its own track finding beside."),
     "compare": ("trkx.runtime.commands.compare", "Compare precisions: time, scores, decisions, tracks."),
     "bench": ("trkx.runtime.commands.bench", "Measure stages against peers and against the machine."),
     "inspect": ("trkx.export.commands.inspect", "Say what a bundle, a model file or a checkpoint is."),

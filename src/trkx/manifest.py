@@ -28,7 +28,8 @@ class FileEntry:
     Attributes:
         path: relative to the bundle folder, with "/" between parts.
         stage: the network it holds, "all" for weights, profiles and card.
-        format: "onnx", "torchscript", "aoti", "safetensors", "profiles" (of TensorRT) or "card".
+        format: "onnx", "torchscript", "aoti", "safetensors", "profiles" (of TensorRT), "triton-config", "triton-python",
+            "acts-config", "acts-python", "acts-cpp", "acts-readme", "card".
         precision: "float32", or the precision used inside the model.
         sha256: 64 lower-case hexadecimal digits.
         bytes: size of the file.

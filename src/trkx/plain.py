@@ -48,9 +48,10 @@ def _member(kinds: list[Any], value: object, where: str) -> Any:
     if len(kinds) == 1 or not isinstance(value, Mapping) or "family" not in value:
         return kinds[0]
     families = {typing.get_args(typing.get_type_hints(kind)["family"])[0]: kind for kind in kinds}
-    if value["family"] not in families:
-        raise SpecError(f"{where}.family: " + unknown_name("family", str(value["family"]), families))
-    return families[value["family"]]
+    family = value["family"]
+    if not isinstance(family, str) or family not in families:
+        raise SpecError(f"{where}.family: " + unknown_name("family", str(family), families))
+    return families[family]
 
 
 def _keys(kind: Any) -> list[str]:

@@ -31,6 +31,8 @@ def source_files() -> dict[str, Path]:
     found = {}
     for folder, package in FOLDERS.items():
         for path in sorted((ROOT / folder).rglob("*")):
+            if path.is_relative_to(ROOT / "runtime" / "cpp"):
+                continue  # C++: built with CMake, no part of the wheel
             if path.is_file() and path.suffix in SHIPPED and "__pycache__" not in path.parts:
                 found[f"{package.replace('.', '/')}/{path.relative_to(ROOT / folder).as_posix()}"] = path
     return found

@@ -60,7 +60,7 @@ def test_what_a_bundle_holds(tiny_export: TinyExport) -> None:
     assert bundle.strangers() == []
     assert bundle.spec == tiny_export.source.spec
     held = {(entry.stage, entry.format, entry.target) for entry in bundle.manifest.files}
-    wanted = {(s, f, "") for s in STAGES for f in FORMATS} | {(s, "onnx", "acts-onnx") for s in STAGES}
+    wanted = {(s, f, "") for s in STAGES for f in FORMATS} | {(s, "onnx", "ort-cuda") for s in STAGES}
     assert held == wanted | {("all", "safetensors", ""), ("all", "card", "")}
     assert bundle.manifest.validation["passed"] is True
     compared = {(check["file"], check["graph"]) for check in bundle.manifest.validation["checks"]}
@@ -73,7 +73,7 @@ def test_what_a_bundle_holds(tiny_export: TinyExport) -> None:
         assert entry["sha256"] == hashlib.sha256(tiny_export.source.checkpoints[stage].read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize(("target", "opset", "sums"), [("", 21, "Gather"), ("acts-onnx", 18, "ScatterElements")])
+@pytest.mark.parametrize(("target", "opset", "sums"), [("", 21, "Gather"), ("ort-cuda", 20, "ScatterElements")])
 def test_what_an_onnx_file_is(target: str, opset: int, sums: str, tiny_export: TinyExport) -> None:
     bundle = Bundle.open(tiny_export.folder)
     for stage in STAGES:

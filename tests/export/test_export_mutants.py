@@ -55,7 +55,7 @@ def mutated(data: bytes, change: Callable[[Graph], None]) -> bytes:
 def test_the_right_files_pass(files: dict[str, bytes], expected: Expected) -> None:
     for stage in STAGES:
         assert failed(stage, files[f"{stage}.onnx"], "onnx", expected) == []
-        assert failed(stage, files[f"acts-onnx/{stage}.onnx"], "onnx", expected) == []
+        assert failed(stage, files[f"ort-cuda/{stage}.onnx"], "onnx", expected) == []
         assert failed(stage, files[f"{stage}.pt"], "torchscript", expected) == []
 
 
@@ -142,7 +142,7 @@ def test_onnx_mutant_is_caught(stage: str, mutant: Callable[[Graph], None], file
 
 
 def test_a_dropped_reduction_is_caught(files: dict[str, bytes], expected: Expected) -> None:
-    graphs = failed("gnn", mutated(files["acts-onnx/gnn.onnx"], drop_reductions), "onnx", expected)
+    graphs = failed("gnn", mutated(files["ort-cuda/gnn.onnx"], drop_reductions), "onnx", expected)
     assert {"event", "star", "duplicate edges"} <= set(graphs)
 
 
@@ -193,20 +193,20 @@ def test_mutant_of_the_buckets_is_caught(
 
 def test_a_dropped_reduction_hides_where_no_index_repeats(files: dict[str, bytes], expected: Expected) -> None:
     # the negative control: on a path nothing is summed at either end, which is why a path alone is no check
-    graphs = failed("gnn", mutated(files["acts-onnx/gnn.onnx"], drop_reductions), "onnx", expected)
+    graphs = failed("gnn", mutated(files["ort-cuda/gnn.onnx"], drop_reductions), "onnx", expected)
     assert not {"path", "one edge", "zero edges"} & set(graphs)
 
 
 def test_every_addition_of_two_computed_values_matters(files: dict[str, bytes], expected: Expected) -> None:
     # among them the residuals of nodes and edges in every iteration
-    model = onnx.load_model_from_string(files["acts-onnx/gnn.onnx"])
+    model = onnx.load_model_from_string(files["ort-cuda/gnn.onnx"])
     constant = {item.name for item in model.graph.initializer}
     constant |= {node.output[0] for node in model.graph.node if node.op_type == "Constant"}
     sums = [k for k, node in enumerate(model.graph.node) if node.op_type == "Add" and not constant & set(node.input)]
     assert len(sums) >= 4
     survivors = []
     for place, kept in itertools.product(sums, (0, 1)):
-        changed = onnx.load_model_from_string(files["acts-onnx/gnn.onnx"])
+        changed = onnx.load_model_from_string(files["ort-cuda/gnn.onnx"])
         node = changed.graph.node[place]
         name = node.name
         node.CopyFrom(helper.make_node("Identity", [node.input[kept]], list(node.output)))
@@ -325,9 +325,9 @@ DOORS = [
 def test_wrong_doors_are_named(
     mutant: Callable[[Graph], None], message: str, files: dict[str, bytes], tiny_export: TinyExport
 ) -> None:
-    metadata = onnx_metadata(tiny_export.source.spec, "gnn", "acts-onnx")
-    assert problems_at_the_doors(files["acts-onnx/gnn.onnx"], "gnn", 3, 1, metadata, "acts-onnx") == []
-    found = problems_at_the_doors(mutated(files["acts-onnx/gnn.onnx"], mutant), "gnn", 3, 1, metadata, "acts-onnx")
+    metadata = onnx_metadata(tiny_export.source.spec, "gnn", "ort-cuda")
+    assert problems_at_the_doors(files["ort-cuda/gnn.onnx"], "gnn", 3, 1, metadata, "ort-cuda") == []
+    found = problems_at_the_doors(mutated(files["ort-cuda/gnn.onnx"], mutant), "gnn", 3, 1, metadata, "ort-cuda")
     assert any(message in problem for problem in found), found
 
 
@@ -335,9 +335,9 @@ def test_a_maximum_is_right_at_the_doors_and_wrong_where_a_sum_was_meant(
     files: dict[str, bytes], expected: Expected, tiny_export: TinyExport
 ) -> None:
     """Networks with maxima are exported too; which reduction is right only the network knows."""
-    metadata = onnx_metadata(tiny_export.source.spec, "gnn", "acts-onnx")
-    model = mutated(files["acts-onnx/gnn.onnx"], largest_instead_of_sum)
-    assert problems_at_the_doors(model, "gnn", 3, 1, metadata, "acts-onnx") == []
+    metadata = onnx_metadata(tiny_export.source.spec, "gnn", "ort-cuda")
+    model = mutated(files["ort-cuda/gnn.onnx"], largest_instead_of_sum)
+    assert problems_at_the_doors(model, "gnn", 3, 1, metadata, "ort-cuda") == []
     assert failed("gnn", model, "onnx", expected)
 
 

@@ -207,7 +207,7 @@ def test_a_gnn_with_edge_features(tmp_path: Path, rng: np.random.Generator) -> N
              "edge_features": ["dr", "dphi", "dz", "deta", "phislope", "rphislope"]}
     twin = InteractionGNN2(hyper).eval()
     file, out = lightning(tmp_path / "gnn.ckpt", twin, hyper), tmp_path / "bundle"
-    result = runner.invoke(cli.app, ["export", "--gnn", str(file), "--out", str(out), "--target", "acts-tensorrt"])
+    result = runner.invoke(cli.app, ["export", "--gnn", str(file), "--out", str(out), "--target", "acts-torch,acts-tensorrt"])
     assert result.exit_code == 0, result.output
     x, edges = rng.normal(size=(30, 4)).astype(np.float32), rng.integers(0, 30, (2, 200))
     attributes = rng.normal(size=(200, 6)).astype(np.float32)
@@ -216,9 +216,12 @@ def test_a_gnn_with_edge_features(tmp_path: Path, rng: np.random.Generator) -> N
                                  for a in (x, edges, attributes))).numpy().ravel()
     for engine in ("onnxruntime", "torchscript", "eager"):
         np.testing.assert_allclose(Pipeline.open(out, engine).engine.gnn(x, edges, attributes), wanted, atol=1e-5, rtol=0)
-    graph = onnx.load(out / "acts-tensorrt" / "gnn.onnx").graph
+    assert sorted(path.name for path in (out / "acts").iterdir()) == [
+        "README.md", "acts.json", "acts_pipeline.cpp", "acts_pipeline.py", "gnn.pt", "tensorrt"]
+    graph = onnx.load(out / "acts" / "tensorrt" / "gnn.onnx").graph
     assert [value.name for value in graph.input] == ["x", "edge_index", "edge_attr"]
-    np.testing.assert_allclose(run(out / "acts-tensorrt" / "gnn.onnx", x, edges, attributes).ravel(), wanted, atol=1e-5, rtol=0)
+    found = run(out / "acts" / "tensorrt" / "gnn.onnx", x, edges, attributes)
+    np.testing.assert_allclose(found.ravel(), wanted, atol=1e-5, rtol=0)
 
 
 def test_what_is_missing_is_asked_for_all_at_once(made: dict, tmp_path: Path) -> None:

@@ -42,8 +42,8 @@ GRAPHS = ("star", "duplicate edges", "one edge", "zero edges", "Pareto degrees, 
 def models(tiny_export: TinyExport) -> dict[str, onnx.ModelProto]:
     bundle = Bundle.open(tiny_export.folder)
     own = {stage: onnx.load_model_from_string(bundle.read(stage, "onnx")) for stage in STAGES}
-    acts = {stage: bundle.read(stage, "onnx", target="acts-onnx") for stage in STAGES}
-    return own | {f"acts {stage}": onnx.load_model_from_string(data) for stage, data in acts.items()}
+    cuda = {stage: bundle.read(stage, "onnx", target="ort-cuda") for stage in STAGES}
+    return own | {f"cuda {stage}": onnx.load_model_from_string(data) for stage, data in cuda.items()}
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def test_bounds_hold_and_are_not_far(rng: np.random.Generator) -> None:
 
 
 def test_sums_over_edges_have_no_bound(models: dict[str, onnx.ModelProto]) -> None:
-    for name in ("gnn", "acts gnn"):
+    for name in ("gnn", "cuda gnn"):
         graph = Graph(models[name])
         half, wide = plan_of(graph, FP16), plan_of(graph, BF16)
         sums = [kept for kept in half.kept if "sums over edges" in kept.why]
@@ -204,7 +204,7 @@ def test_states_and_what_reads_them_elsewhere_stay_float32(rng: np.random.Genera
 
 
 @pytest.mark.parametrize("half", TYPES.values(), ids=TYPES)
-@pytest.mark.parametrize("name", [*STAGES, "acts gnn"])
+@pytest.mark.parametrize("name", [*STAGES, "cuda gnn"])
 def test_what_is_half_and_what_is_not(name: str, half: HalfType, models: dict[str, onnx.ModelProto]) -> None:
     before = models[name].SerializeToString()
     result = in_half(models[name], half)
@@ -333,7 +333,7 @@ def lost_residual(model: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     ("stage", "mutant", "caught"),
     [
-        ("acts gnn", scatter_in_half, STRUCTURE),
+        ("cuda gnn", scatter_in_half, STRUCTURE),
         ("gnn", bucket_in_half, STRUCTURE),
         ("gnn", norm_in_half, STRUCTURE),
         ("gnn", logits_in_half, STRUCTURE),
@@ -346,7 +346,7 @@ def lost_residual(model: onnx.ModelProto) -> None:
 )
 def test_mutants_are_caught(stage: str, mutant: Callable[[onnx.ModelProto], None], caught: str, tiny_export: TinyExport,
                             models: dict[str, onnx.ModelProto], zoo: dict[str, list[Expectation]]) -> None:
-    model, own = in_half(models[stage], FP16).model, stage.removeprefix("acts ")
+    model, own = in_half(models[stage], FP16).model, stage.removeprefix("cuda ")
     mutant(model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of half sums in onnx's evaluator
@@ -355,7 +355,7 @@ def test_mutants_are_caught(stage: str, mutant: Callable[[onnx.ModelProto], None
 
 
 @pytest.mark.parametrize("half", TYPES.values(), ids=TYPES)
-@pytest.mark.parametrize("name", [*STAGES, "acts gnn"])
+@pytest.mark.parametrize("name", [*STAGES, "cuda gnn"])
 def test_what_the_plan_made_half_may_be(name: str, half: HalfType, models: dict[str, onnx.ModelProto]) -> None:
     made = in_half(models[name], half).model
     assert strays(made, half, unrounded(made, models[name], half)) == strays(made, half) == []
@@ -385,7 +385,7 @@ def test_a_float32_file_under_the_name_of_a_half_type_is_caught(tiny_export: Tin
 
 def test_lint_sees_half_sums_and_norms(tmp_path: Path, models: dict[str, onnx.ModelProto]) -> None:
     for mutant, rule in ((scatter_in_half, "TRKX005"), (norm_in_half, "TRKX011"), (None, "")):
-        model = in_half(models["acts gnn"], FP16).model
+        model = in_half(models["cuda gnn"], FP16).model
         if mutant is not None:
             mutant(model)
         (tmp_path / "gnn.onnx").write_bytes(model.SerializeToString())

@@ -39,7 +39,7 @@ def exported(tiny_export: TinyExport, tmp_path_factory: pytest.TempPathFactory) 
     folder, steps = tmp_path_factory.mktemp("precision") / "bundle", list[tuple[str, int, int]]()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "cases", lambda *args: [case for case in cases(*args) if case.name in SOME])
-        report = export_models(tiny_export.source, folder, tiny_export.event, targets=("acts-onnx",), precisions=WORDS,
+        report = export_models(tiny_export.source, folder, tiny_export.event, targets=("ort-cuda",), precisions=WORDS,
                                progress=lambda *step: steps.append(step))
     return folder, report, steps
 
@@ -52,22 +52,22 @@ def test_each_stage_has_its_files(exported: Exported) -> None:
     half = {entry.path: entry.precision for entry in bundle.manifest.files if entry.precision != "float32"}
     types = {"fp16": "float16", "bf16": "bfloat16"}
     wanted = {f"{stage}.{short}.onnx": name for stage in ("filter", "gnn") for short, name in types.items()}
-    assert half == wanted | {f"acts-onnx/{path}": name for path, name in wanted.items()}
+    assert half == wanted | {f"ort-cuda/{path}": name for path, name in wanted.items()}
     for stage in STAGES:
         for word in WORDS:
             data = bundle.read(stage, "onnx", file_precision(word, stage))
             held = {item.key: item.value for item in onnx.load_model_from_string(data).metadata_props}
             assert held.get("pkg.trkx.precision", "float32") == file_precision(word, stage)
-    assert "products in half precision" in bundle.entry("gnn", "onnx", "float16", "acts-onnx").note
+    assert "products in half precision" in bundle.entry("gnn", "onnx", "float16", "ort-cuda").note
     assert bundle.entry("gnn", "onnx").path == "gnn.onnx"  # who asks for nothing gets float32
     assert bundle.manifest.provenance["options"]["precisions"] == ["filter=fp16,gnn=fp16", "filter=bf16,gnn=bf16"]
-    assert [done for _, done, _ in steps] == list(range(steps_of(bundle.spec, ("acts-onnx",), WORDS)))
+    assert [done for _, done, _ in steps] == list(range(steps_of(bundle.spec, ("ort-cuda",), WORDS)))
 
 
 def test_they_are_linted_compared_and_counted(exported: Exported) -> None:
     folder, report, _ = exported
     linted = {Path(one.file).relative_to(folder).as_posix(): one for one in lint(folder)}
-    for path in ("filter.fp16.onnx", "gnn.bf16.onnx", "acts-onnx/gnn.fp16.onnx"):
+    for path in ("filter.fp16.onnx", "gnn.bf16.onnx", "ort-cuda/gnn.fp16.onnx"):
         assert linted[path].count("error") == 0
         rows = [row for row in report.rows if row.file == path]
         assert {"float32 where it must be", "casts alone were added", "one edge"} <= {row.graph for row in rows}
@@ -95,7 +95,7 @@ def validated(exported: Exported) -> tuple[str, dict[str, Any]]:
 def test_validation_looks_at_them_too(validated: tuple[str, dict[str, Any]]) -> None:
     report = validated[1]
     assert [row for row in report["rows"] if row["status"] == "failed"] == []
-    for path in ("filter.fp16.onnx", "acts-onnx/gnn.bf16.onnx"):
+    for path in ("filter.fp16.onnx", "ort-cuda/gnn.bf16.onnx"):
         groups = {(row["group"], row["case"]) for row in report["rows"] if row["file"] == path}
         assert {("graphs", "float32 where it must be"), ("graphs", "casts alone were added"), ("graphs", "star")} <= groups
         assert any(group == "decisions" for group, _ in groups)
@@ -106,7 +106,7 @@ def test_validation_looks_at_them_too(validated: tuple[str, dict[str, Any]]) -> 
 def test_what_no_engine_here_runs_is_named_to_the_last_line(validated: tuple[str, dict[str, Any]]) -> None:
     last = " ".join(validated[0].split("\n")[-2:])
     assert "passed: " in last and " not checked; run by no engine here: " in last
-    wanted = {"filter.bf16.onnx", "gnn.bf16.onnx", "acts-onnx/filter.bf16.onnx", "acts-onnx/gnn.bf16.onnx"}
+    wanted = {"filter.bf16.onnx", "gnn.bf16.onnx", "ort-cuda/filter.bf16.onnx", "ort-cuda/gnn.bf16.onnx"}
     assert set(last.split("no engine here: ")[1].strip().split(", ")) == wanted
     assert set(validated[1]["not_run"]) == wanted
 

@@ -22,7 +22,7 @@ from trkx.identity import STAGE_KEY, TARGET_KEY
 @pytest.fixture(scope="module")
 def with_targets(tiny_export: TinyExport, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("targets") / "bundle"
-    targets = ("acts-onnx", "tensorrt", "acts-torch", "libtorch", "ort-cpu", "acts-onnx")
+    targets = ("ort-cuda", "tensorrt", "libtorch", "ort-cpu", "ort-cuda", "triton", "acts-torch")
     export_models(tiny_export.source, folder, tiny_export.event, targets=targets)
     return folder
 
@@ -33,15 +33,19 @@ def test_each_onnx_target_has_its_files(with_targets: Path) -> None:
     assert bundle.strangers() == []
     found = {entry.path: target_of_entry(entry) for entry in bundle.manifest.files if entry.stage in STAGES}
     wanted = {f"{stage}.onnx": "ort-cpu" for stage in STAGES} | {f"{stage}.pt": "libtorch" for stage in STAGES}
-    for target in ("acts-onnx", "tensorrt"):
+    for target in ("ort-cuda", "tensorrt"):
         wanted |= {f"{target}/{stage}.onnx": target for stage in STAGES}
+    wanted |= {f"acts/{stage}.pt": "acts-torch" for stage in STAGES}
+    wanted |= {f"triton/{stage}/1/model.onnx": "triton" for stage in STAGES} | {
+        f"triton/{stage}/config.pbtxt": "triton" for stage in STAGES
+    }
     assert found == wanted
     for path, target in found.items():
         if path.endswith(".onnx"):
             model = onnx.load_model(with_targets / path)
             held = {item.key: item.value for item in model.metadata_props}
             assert held[TARGET_KEY] == target
-            assert held[STAGE_KEY] == Path(path).stem
+            assert held[STAGE_KEY] == (Path(path).parts[1] if target == "triton" else Path(path).stem)
             assert any(row["file"] == path for row in bundle.manifest.validation["checks"])
 
 
@@ -49,8 +53,8 @@ def test_the_runtime_reads_the_files_of_its_own_target(with_targets: Path) -> No
     bundle = Bundle.open(with_targets)
     assert bundle.entry("gnn", "onnx").path == "gnn.onnx"
     assert bundle.entry("gnn", "onnx", target="tensorrt").path == "tensorrt/gnn.onnx"
-    with pytest.raises(BundleError, match="no onnx file of stage gnn in float32 for triton"):
-        bundle.read("gnn", "onnx", target="triton")
+    with pytest.raises(BundleError, match="no onnx file of stage gnn in float32 for acts-onnx"):
+        bundle.read("gnn", "onnx", target="acts-onnx")
 
 
 @pytest.mark.parametrize(

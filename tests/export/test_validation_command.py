@@ -200,7 +200,7 @@ def test_an_edited_bundle_fails(tiny_export: TinyExport, tmp_path: Path, right: 
 
 
 def test_errors_of_lint_are_failures_once_for_each_rule(tiny_export: TinyExport, tmp_path: Path) -> None:
-    model = onnx.load_model_from_string((tiny_export.folder / "acts-onnx" / "gnn.onnx").read_bytes())
+    model = onnx.load_model_from_string((tiny_export.folder / "ort-cuda" / "gnn.onnx").read_bytes())
     scatters = [node for node in model.graph.node if node.op_type == "ScatterElements"]
     assert len(scatters) == 4
     for node in scatters:
@@ -209,10 +209,10 @@ def test_errors_of_lint_are_failures_once_for_each_rule(tiny_export: TinyExport,
         node.attribute.extend(kept)
     path = tmp_path / "gnn.onnx"
     path.write_bytes(model.SerializeToString())
-    rows = lint_rows(path, "acts-onnx")
+    rows = lint_rows(path, "ort-cuda")
     assert all(row.status == "failed" for row in rows)
     assert any(row.detail.startswith("TRKX001") and "in 4 places, the first" in row.detail for row in rows)
-    assert [row.status for row in lint_rows(tiny_export.folder / "acts-onnx" / "gnn.onnx", "acts-onnx")] == ["passed"]
+    assert [row.status for row in lint_rows(tiny_export.folder / "ort-cuda" / "gnn.onnx", "ort-cuda")] == ["passed"]
 
 
 def test_what_an_export_checks(tiny_export: TinyExport) -> None:

@@ -95,14 +95,14 @@ class TinyExport:
 
 
 def tiny_export_into(folder: Path, spec: PipelineSpec | None = None, seed: int = 1) -> TinyExport:
-    """Export a tiny pipeline into folder/bundle, with files for acts-onnx; takes several seconds, so share it (`tiny_export`)."""
+    """Export a tiny pipeline into folder/bundle, with files for ort-cuda; takes several seconds, so share it (`tiny_export`)."""
     from trkx.export.build import export_models
     from trkx.export.pipeline_folder import open_source
     from trkx.export.zoo import helix_event
 
     source = open_source(tiny_pipeline(folder / "pipeline", spec, seed))
     event = helix_event(source.spec, tracks=40)
-    report = export_models(source, folder / "bundle", event, targets=("acts-onnx",))
+    report = export_models(source, folder / "bundle", event, targets=("ort-cuda",))
     return TinyExport(source, folder / "bundle", report, event)
 
 
