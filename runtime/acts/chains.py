@@ -136,6 +136,8 @@ def add_ckf(steps: Steps, setup: Setup, spec: SequenceSpec) -> tuple[str, str]:
             inputSpacePoints=PIXEL_POINTS,
             outputSeeds="ckf_seeds",
             minPt=settings.seed_pt_min * acts.UnitConstants.GeV,
+            collisionRegionMin=-settings.seed_z_max * acts.UnitConstants.mm,
+            collisionRegionMax=settings.seed_z_max * acts.UnitConstants.mm,
         ),
     )
     steps.algorithm(

@@ -1,4 +1,4 @@
-"""What a sequence gave, as one table for a terminal, and as a record for JSON."""
+"""What a sequence gave, as tables for a terminal of 80 columns, and as a record for JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 SHOWN = ("trkx", "ckf")
-"""The chains of the table and the picture; the others are in the record."""
+"""The chains of the tables and the picture; the others are in the record."""
+SHORT = {"trkx": "trkx", "ckf": "ACTS"}
+"""The chains of the tables in a word."""
 SCALES = {"d0": (1e3, "µm"), "z0": (1e3, "µm"), "phi": (1e3, "mrad"), "theta": (1e3, "mrad"), "qop": (1e3, "10⁻³/GeV")}
 NAMES = {"d0": "d0", "z0": "z0", "phi": "φ", "theta": "θ", "qop": "q/p"}
 PACKAGES = ("pyacts", "pythia8mc")
@@ -68,26 +70,24 @@ def sequence_table(results: Mapping[str, Any], title: str) -> Table:
     for chain in chains:
         table.add_column(chain["words"], justify="right")
     rates = (
-        ("efficiency", "found", "particles"), ("efficiency, produced anywhere", "found_anywhere", "particles_anywhere"),
+        ("efficiency", "found", "particles"), ("… produced anywhere", "found_anywhere", "particles_anywhere"),
         ("fake rate", "fakes", "tracks"), ("duplicate rate", "duplicates", "tracks"),
     )  # fmt: skip
     for words, part, whole in rates:
         table.add_row(words, *(_share(chain[part], chain[whole]) for chain in chains))
     for words in ("completeness", "purity"):
-        table.add_row(f"mean {words} of matched tracks", *(_percent(chain[words]) for chain in chains))
+        table.add_row(f"mean {words}", *(_percent(chain[words]) for chain in chains))
     table.add_section()
     for name, (scale, unit) in SCALES.items():
         widths = (chain["resolution"][name] for chain in chains)
-        table.add_row(
-            f"residual of {NAMES[name]} ({unit})", *(_width(w["res_width"], w["res_width_error"], scale) for w in widths)
-        )
+        table.add_row(f"{NAMES[name]} residual ({unit})", *(_width(w["res_width"], w["res_width_error"], scale) for w in widths))
     for name in SCALES:
         widths = (chain["resolution"][name] for chain in chains)
-        table.add_row(f"pull of {NAMES[name]}", *(_width(w["pull_width"], w["pull_width_error"], 1.0) for w in widths))
+        table.add_row(f"{NAMES[name]} pull", *(_width(w["pull_width"], w["pull_width_error"], 1.0) for w in widths))
     table.add_section()
     seconds = chain_seconds(results)
-    table.add_row("time an event, one thread (ms)", *(f"{1e3 * seconds[name]:,.0f}" for name in SHOWN))
-    table.add_row("processor time an event (ms)", *(f"{1e3 * results['processor_seconds'][name]:,.0f}" for name in SHOWN))
+    table.add_row("wall time (ms/event)", *(f"{1e3 * seconds[name]:,.0f}" for name in SHOWN))
+    table.add_row("processor (ms/event)", *(f"{1e3 * results['processor_seconds'][name]:,.0f}" for name in SHOWN))
     return table
 
 
@@ -96,28 +96,38 @@ def steps_table(results: Mapping[str, Any]) -> Table:
     from rich.table import Table
 
     table = Table()
-    for name, side in (("chain", "left"), ("ACTS's timing of", "left"), ("ms an event", "right")):
+    for name, side in (("chain", "left"), ("ACTS's timing of", "left"), ("wall ms/event", "right")):
         table.add_column(name, justify="right" if side == "right" else "left")
     for chain in SHOWN:
         for step in results["times"]:
             if step["chain"] == chain:
-                table.add_row(chain, step["step"], f"{1e3 * step['seconds']:,.1f}")
+                table.add_row(SHORT[chain], step["step"], f"{1e3 * step['seconds']:,.1f}")
         table.add_section()
     return table
 
 
 def own_words(results: Mapping[str, Any]) -> str:
-    """Return trkx's own evaluation of its proto tracks, in one line."""
-    total = results["own"]["total"]
-    majority, fake = (total["rates"][name] for name in ("efficiency_double_majority", "fake_rate"))
+    """Return trkx's own evaluation of its proto tracks, in words that say where its fakes are not ACTS's."""
+    rates = results["own"]["total"]["rates"]
+    majority, fake, unmatched = (
+        _share(rates[name]["count"], rates[name]["of"]) for name in ("efficiency_double_majority", "fake_rate", "unmatched_rate")
+    )
     return (
-        "trkx's own evaluation of its proto tracks, before the fit: double majority "
-        f"{_share(majority['count'], majority['of'])}, fake rate {_share(fake['count'], fake['of'])}"
+        f"trkx's own evaluation of its proto tracks, before fit and cuts: double majority {majority}; fakes {fake}: here "
+        "tracks of which no particle owns more than half; ACTS calls fake what misses the double majority, short pieces of long "
+        f"tracks too: {unmatched}."
     )
 
 
+def run_words(results: Mapping[str, Any]) -> str:
+    """Return how many events of what, in words."""
+    events, pileup, hard = (results["settings"][name] for name in ("events", "pileup", "hard"))
+    collisions = f"{pileup} pile-up collision{'' if pileup == 1 else 's'}"
+    return f"{events} event{'' if events == 1 else 's'}, {'top pair and ' if hard else ''}{collisions}"
+
+
 def _share(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.2f} % ({part:,} of {whole:,})" if whole else "- (none)"
+    return f"{100 * part / whole:.2f} % ({part}/{whole})" if whole else "- (none)"
 
 
 def _percent(value: float | None) -> str:
@@ -125,8 +135,8 @@ def _percent(value: float | None) -> str:
 
 
 def _width(width: float | None, error: float | None, scale: float) -> str:
-    """Return "width ± error", the error with two digits."""
-    if width is None or error is None or not error > 0.0:
+    """Return "width ± error", the error with two digits; a width that is not larger than its error says nothing."""
+    if width is None or error is None or not 0.0 < error < width:
         return "too few tracks"
     digits = max(0, 1 - math.floor(math.log10(scale * error)))
     return f"{scale * width:.{digits}f} ± {scale * error:.{digits}f}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -26,12 +25,14 @@ def command(
         float, typer.Option("--track-pt-min", help="Both chains: fitted tracks count above this pT, GeV.")
     ] = 0.5,
     plot: Annotated[bool, typer.Option("--plot", help="Draw efficiencies, rates and resolutions of both chains.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace numbers and picture that are there already.")] = False,
 ) -> None:
     """Run trkx in ACTS: simulate, digitise, find tracks with trkx and with ACTS's CKF, fit them, and let ACTS judge both.
 
     One acts.examples.Sequencer with the generic detector: Pythia 8 and Fatras as trkx simulate, Gaussian measurements of pitch /
     sqrt(12); trkx's proto tracks go through ACTS's Kalman fit; ACTS's seeding, CKF and ambiguity resolution see the same
-    measurements. ACTS's writers give efficiency, fakes, duplicates and resolutions of both. Writes acts-sequence.json.
+    measurements. ACTS's writers give efficiency, fakes, duplicates and resolutions of both. Writes acts-sequence.json,
+    with --plot acts-sequence.png, and acts.log: what ACTS's algorithms said.
     """
     import os
 
@@ -53,9 +54,14 @@ def command(
     require("simulation", "fatras")  # before anything is run
     if plot:
         require("plot", "matplotlib")
+    numbers, picture = out / "acts-sequence.json", out / "acts-sequence.png"
+    there = [path.name for path in (numbers, picture) if path.exists()]
+    if there and not overwrite:
+        raise InputError(f"{out} already holds {' and '.join(there)} of another run; give another --out, or --overwrite.")
     opened = Bundle.open(bundle)
-    from trkx.runtime.acts.report import own_words, record, sequence_table, steps_table
-    from trkx.runtime.acts.sequence import run_sequence
+    from trkx.runtime.acts.compact import compact_json
+    from trkx.runtime.acts.report import own_words, record, run_words, sequence_table, steps_table
+    from trkx.runtime.acts.sequence import LOG, run_sequence
     from trkx.runtime.events.output import write_files
     from trkx.runtime.pipeline import Pipeline
 
@@ -72,15 +78,15 @@ def command(
             results = run_sequence(pipeline, spec, out, lambda count: bar.update(task, completed=count))
     weights = opened.entry("all", "safetensors").sha256
     written = record(results, spec, {"name": opened.spec.name, "weights": weights}, engine)
-    path = out / "acts-sequence.json"
-    write_files({path: (json.dumps(written, indent=1, allow_nan=False) + "\n").encode()})
+    write_files({numbers: (compact_json(written) + "\n").encode()}, stale=(picture,))  # a picture is of the numbers beside it
     console = Console(markup=False, highlight=False)
-    title = f"{opened.spec.name}, {engine}: {events} event{'' if events == 1 else 's'}, top pair and {pileup} pile-up collisions"
-    console.print(sequence_table(written, title))
+    console.print(sequence_table(written, f"{opened.spec.name}, {engine}: {run_words(written)}"))
     console.print(steps_table(written))
-    for line in (f"of {written['particles']}", written["tracks"], own_words(written), f"numbers: {path}"):
-        console.print(line, soft_wrap=True)
+    for words in (f"efficiency of {written['particles']}", f"fakes and duplicates of {written['tracks']}", own_words(written)):
+        console.print(words)
+    for what, path in (("numbers", numbers), ("what ACTS said", out / LOG)):
+        console.print(f"{what}: {path}", soft_wrap=True)
     if plot:
         from trkx.runtime.acts.plot import plot_sequence
 
-        console.print(f"picture: {plot_sequence(written, out / 'acts-sequence.png')}", soft_wrap=True)
+        console.print(f"picture: {plot_sequence(written, picture)}", soft_wrap=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,11 +19,13 @@ pytest.importorskip("pythia8mc", reason="needs the extra 'simulate'")
 
 from trkx.cli import app
 from trkx.errors import InputError, SpecError, TrkxError
-from trkx.runtime.acts.report import chain_seconds, own_words, record, sequence_table, steps_table
+from trkx.runtime.acts.compact import compact_json
+from trkx.runtime.acts.report import chain_seconds, own_words, record, run_words, sequence_table, steps_table
 from trkx.runtime.acts.sequence import CHAINS, LOG, run_sequence
 from trkx.runtime.acts.settings import CkfSettings, ParticleCuts, SequenceSpec, TrackCuts
 from trkx.runtime.acts.steps import Steps
 from trkx.runtime.acts.verdict import core
+from trkx.runtime.simulate.collisions import SIGMA_Z
 
 MUONS = 40
 SPEC = SequenceSpec(events=2, pileup=MUONS, seed=3)
@@ -143,6 +147,26 @@ def test_particles_near_the_cut_and_from_anywhere_are_counted(tmp_path, monkeypa
         assert sum(chain["binned"][axis]["efficiency"]["count"]) == chain["found"] > MUONS // 4
 
 
+class WideGun(Gun):
+    """Muons from four widths of the beam spot away."""
+
+    def generate(self, seed, event_id, pileup, hard=True):
+        made = muons(pileup, seed=seed, eta_max=0.5)
+        return dataclasses.replace(made, vertex=np.tile([0.0, 0.0, 4.0 * SIGMA_Z * (1 - 2 * (seed % 2))], (pileup, 1)))
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_the_whole_beam_spot_is_seeded(tmp_path, monkeypatch, seed):
+    """ACTS's default looks 150 mm far."""
+    monkeypatch.setattr("trkx.runtime.simulate.collisions.Collider", WideGun)
+    spec = SequenceSpec(events=1, pileup=MUONS, seed=seed)
+    chain = judge(tmp_path / "whole", spec=spec)["chains"]["ckf"]
+    assert chain["particles"] > 30
+    assert chain["found"] == chain["particles"]
+    narrow = dataclasses.replace(spec, ckf=CkfSettings(seed_z_max=150.0))
+    assert judge(tmp_path / "narrow", spec=narrow)["chains"]["ckf"]["found"] == 0
+
+
 def test_the_message_of_trkx_comes_out(tmp_path):
     def fail(event, label):
         raise InputError("a hit that makes no sense")
@@ -189,15 +213,62 @@ def test_the_record_and_the_tables(good):
     assert written["settings"]["particles"] == {"pt_min": 0.9, "eta_max": 3.0, "vertex_r_max": 24.0, "min_measurements": 7}
     assert written["resolution_mm"]["16"] == pytest.approx([0.12 / 12**0.5, 10.8 / 12**0.5])
     text = drawn(sequence_table(written, "title")) + drawn(steps_table(written)) + own_words(written)
-    for word in ("100.00 % (80 of 80)", "fake rate", "residual of d0 (µm)", "pull of q/p", "time an event", "TrkxTrackFinding"):
+    for word in ("100.00 % (80/80)", "fake rate", "d0 residual (µm)", "q/p pull", "wall time (ms/event)", "TrkxTrackFinding"):
         assert word in text
+    assert "│ ACTS  │ TrackFindingAlgorithm" in text
+    assert "ckf" not in text  # a name of the record alone
     assert "pT > 0.9 GeV, |eta| < 3, produced at r < 24 mm, with at least 7 measurements" in written["particles"]
 
 
-def drawn(table):
+def test_the_tables_fit_80_columns(good):
+    """Rows of a table are lines of it, with the counts of hundreds of events."""
+    written = copy.deepcopy(record(good, SPEC, {"name": "gun", "weights": "0" * 64}, "none"))
+    for chain in written["chains"].values():
+        chain |= {"particles": 82_680, "found": 81_000, "particles_anywhere": 88_220, "found_anywhere": 83_380, "tracks": 109_100}
+    rows = [line for line in drawn(sequence_table(written, "title"), 80).splitlines() if line.startswith("│")]
+    assert len(rows) == 6 + 10 + 2
+    assert any("… produced anywhere" in row and row.count("94.51 % (83380/88220)") == 2 for row in rows)
+    rows = [line for line in drawn(steps_table(written), 80).splitlines() if line.startswith("│")]
+    assert len(rows) == 6 + 5
+
+
+def test_a_width_within_its_error_is_none(good):
+    written = record(good, SPEC, {"name": "gun", "weights": "0" * 64}, "none")
+    chain = written["chains"]["trkx"]
+    fit = {**chain["resolution"]["d0"], "pull_width": 18.0, "pull_width_error": 1152.0}
+    spoiled = {**written, "chains": {**written["chains"], "trkx": {**chain, "resolution": {**chain["resolution"], "d0": fit}}}}
+    assert "too few tracks" not in drawn(sequence_table(written, "title"))
+    assert "too few tracks" in drawn(sequence_table(spoiled, "title"))
+
+
+def test_words_of_a_run(good):
+    def words(**changes):
+        return run_words({"settings": {**SPEC.to_dict(), **changes}})
+
+    assert words(events=1, pileup=1) == "1 event, top pair and 1 pile-up collision"
+    assert words(events=10, pileup=50) == "10 events, top pair and 50 pile-up collisions"
+    assert words(events=2, pileup=0, hard=False) == "2 events, 0 pile-up collisions"
+    assert "here tracks of which no particle owns more than half; ACTS calls fake" in own_words(good)
+
+
+def test_json_for_people():
+    rows = [{"step": "a", "seconds": 1.5}, {"step": "[b,\n  c]", "seconds": None}]
+    value = {"η": {"edges": [-1.0, 0.5], "none": [], "map": {}}, "times": rows, "deep": [[1, 2], [3, [4, {"a": [5]}]]]}
+    text = compact_json(value)
+    assert json.loads(text) == value
+    assert text.isascii()
+    assert '\n  "edges": [-1.0, 0.5],\n' in text
+    assert '\n  {"step": "a", "seconds": 1.5},\n' in text
+    for top in (3, None, [], {}, [{}], "a"):
+        assert json.loads(compact_json(top)) == top
+    with pytest.raises(ValueError, match="JSON"):
+        compact_json({"a": [float("nan")]})
+
+
+def drawn(table, width=160):
     from rich.console import Console
 
-    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
     with console.file:
         console.print(table)
         return console.export_text()
@@ -210,6 +281,47 @@ def test_the_picture(good, tmp_path):
     path = plot_sequence(record(good, SPEC, {"name": "gun", "weights": ""}, "none"), tmp_path / "picture.png")
     assert path.read_bytes().startswith(b"\x89PNG")
     assert plot_sequence(good, tmp_path / "without_settings.png").stat().st_size > 10_000
+
+
+def test_the_picture_shows_every_point(good):
+    """Axes hold all points and intervals; a colour is a chain; an empty panel says why it is empty."""
+    pytest.importorskip("mplhep", reason="needs the extra 'plot'")
+    from trkx.runtime.acts.plot import draw_sequence
+
+    written = copy.deepcopy(record(good, SPEC, {"name": "gun", "weights": ""}, "none"))
+    for number, name in enumerate(("trkx", "ckf")):
+        chain = written["chains"][name]
+        bins = chain["binned"]["pt"]["efficiency"]
+        bins["of"] = [0, 0, 900, 500, 300, 200, 100, 50, 20, 3 - number]  # few at high pT
+        bins["count"] = [0, 0, 890, 490, 290, 190, 90, 40, 10, 0]
+        chain["binned"]["eta"]["fake_rate"]["of"] = [number, *([40] * 10), 1 - number]  # other bins than the other chain's
+        chain["binned"]["eta"]["fake_rate"]["count"] = [0, *([2] * 10), 0]
+        for parameter in ("d0", "theta"):
+            chain["resolution"][parameter]["eta"] |= {"width": [0.05, *([0.01 + number] * 11)], "error": [0.049, *([1e-3] * 11)]}
+        chain["resolution"]["z0"]["eta"] |= {"width": [None] * 12, "error": [None] * 12}
+    figure = draw_sequence(written)
+    panels = {panel.get_ylabel(): panel for panel in figure.axes[1:]}
+    assert len(figure.axes) == 9
+    for panel in figure.axes:
+        left, right = panel.get_xlim()
+        bottom, top = panel.get_ylim()
+        for drawn_chain, colour in zip(panel.containers, ("#1f4e9e", "#d1662a"), strict=True):
+            points, _, bars = drawn_chain.lines
+            assert points.get_color() == colour
+            assert all(left <= x <= right for x in points.get_xdata())
+            ends = [y for bar in bars for segment in bar.get_segments() for y in segment[:, 1]]
+            assert all(bottom <= y <= top for y in (*ends, *points.get_ydata()))
+    assert figure.axes[0].get_ylim()[0] < 0.0 < figure.axes[0].containers[0].lines[0].get_ydata()[0]
+    assert len(panels["fake rate"].containers[0].lines[0].get_xdata()) == 11
+    assert [text.get_text() for text in panels["fake rate"].get_legend().get_texts()] == ["0 of 80 tracks", "0 of 80 tracks"]
+    said = {label: [text.get_text() for text in panel.texts] for label, panel in panels.items()}
+    assert said["residual of z0: width [µm]"] == ["too few tracks to fit"]
+    assert said["residual of d0: width [µm]"] == []
+    assert "|η| < 3" in figure.get_supxlabel()
+    assert "|eta|" not in figure.get_supxlabel()
+    assert "2 events, top pair" in figure.get_supxlabel()
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert words == [CHAINS["trkx"], CHAINS["ckf"]]
 
 
 def test_the_fit_of_a_core():
@@ -265,6 +377,33 @@ def test_the_command(tiny_bundle, tmp_path):
     assert written["settings"]["tracks"]["pt_min"] == 0.8
     for word in ("ACTS says", "efficiency", "trkx + Kalman fit", "ACTS: seeds + CKF", "TrkxTrackFinding", "own evaluation"):
         assert word in result.stdout
+    assert f"what ACTS said: {out / LOG}" in result.stdout
+
+    def again(*more):
+        few = ["acts", str(tiny_bundle), "--events", "1", "--pileup", "1", "--seed", "5", "--out", str(out), *more]
+        return CliRunner(env={"COLUMNS": "80"}).invoke(app, few)
+
+    before = (out / "acts-sequence.json").read_bytes()
+    refused = again()
+    assert refused.exit_code == 1
+    assert "already holds acts-sequence.json and acts-sequence.png of another run" in " ".join(refused.output.split())
+    assert (out / "acts-sequence.json").read_bytes() == before
+    replaced = again("--overwrite")
+    assert replaced.exit_code == 0, replaced.output
+    assert sorted(path.name for path in out.iterdir()) == ["acts-sequence.json", LOG]  # no picture of other numbers
+    assert json.loads((out / "acts-sequence.json").read_text())["settings"]["seed"] == 5
+    assert "tiny, tiled: 1 event, top pair and 1 pile-up collision" in replaced.stdout
+    (out / "acts-sequence.json").unlink()
+    (out / "acts-sequence.png").write_bytes(b"old")
+    assert "already holds acts-sequence.png of another run" in " ".join(again().output.split())
+
+
+def test_the_extra_asks_for_a_pyacts_that_counts():
+    """`stats()` of ACTS's writers came with 48.1."""
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    least = re.search(r'"pyacts>=(\d+)\.(\d+)"', text)
+    assert least
+    assert (int(least[1]), int(least[2])) >= (48, 1)
 
 
 def test_the_command_without_pyacts(tiny_bundle, tmp_path, monkeypatch):
