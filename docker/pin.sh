@@ -1,7 +1,7 @@
 #!/bin/sh
 # Prints the arguments that pin the base images of a Dockerfile to what their tags mean today.
 #
-#     docker build -f docker/cpu.Dockerfile $(docker/pin.sh docker/cpu.Dockerfile) -t trkx .
+#     pins=$(docker/pin.sh docker/cpu.Dockerfile) && docker build -f docker/cpu.Dockerfile $pins -t trkx .
 #
 # Each line is --build-arg NAME=IMAGE@sha256:…, of the index that covers all architectures. Needs docker with buildx, and the registry.
 set -eu
@@ -12,6 +12,10 @@ fi
 images=$(sed -n 's/^ARG \(BASE[A-Z_]*\)=\([^@ ]*\)$/\1 \2/p' "$1")
 if [ -z "$images" ]; then
     echo "$0: $1: expected lines ARG BASE=IMAGE:TAG, found none" >&2
+    exit 1
+fi
+if ! docker buildx version > /dev/null 2>&1; then
+    echo "$0: needs docker with its plugin buildx (Debian: docker-buildx; Docker's own packages: docker-buildx-plugin), found none" >&2
     exit 1
 fi
 echo "$images" | while read -r name image; do

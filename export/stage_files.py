@@ -87,7 +87,9 @@ def write_stage(
     """
     name = cast(Stage, stage)
     columns = len(source.spec.edge_features)
-    (folder / f"{stage}.pt").write_bytes(torchscript_bytes(stage, network, len(source.spec.features), columns))
+    (folder / f"{stage}.pt").write_bytes(torchscript_bytes(
+        stage, network, len(source.spec.features), columns, onnx_metadata(source.spec, stage, ALWAYS["torchscript"])
+    ))
     entries = [
         _write_onnx(folder, source, stage, network, expected, ALWAYS["onnx"], lowering),
         file_entry(folder, f"{stage}.pt", name, "torchscript"),

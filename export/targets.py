@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -100,6 +100,15 @@ TARGETS: Mapping[str, Target] = {
         Target("aoti", "aoti", "libtorch, AOTIModelPackageLoader", ("cpu",)),
     )
 }
+
+
+GROUPS: Mapping[str, tuple[str, ...]] = {"acts": ("acts-torch", "acts-onnx")}
+"""Words for several targets at once, where `--target` of an export takes a list."""
+
+
+def expanded(names: Iterable[str]) -> tuple[str, ...]:
+    """Return targets, each once, with the targets of a group in the place of its word; unknown names stay as they are."""
+    return tuple(dict.fromkeys(target for name in names for target in GROUPS.get(name, (name,))))
 
 
 def target_of(name: str) -> Target:

@@ -6,7 +6,7 @@ import io
 import struct
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -27,7 +27,9 @@ def torchscript_is_meant() -> Iterator[None]:
         yield
 
 
-def torchscript_bytes(stage: str, network: nn.Module, num_features: int, num_edge_features: int = 0) -> bytes:
+def torchscript_bytes(
+    stage: str, network: nn.Module, num_features: int, num_edge_features: int = 0, metadata: Mapping[str, str] | None = None
+) -> bytes:
     """Return a network as a TorchScript file, parameters kept as parameters so that `.to(device)` moves them.
 
     Args:
@@ -35,6 +37,8 @@ def torchscript_bytes(stage: str, network: nn.Module, num_features: int, num_edg
         network: float32 module in eval mode.
         num_features: columns of x.
         num_edge_features: columns of edge_attr.
+        metadata: what the file says of itself (`pkg.trkx.*`), kept as extra files of the archive; who does not ask for them
+            does not see them.
 
     Raises:
         ExportError: a device or a size was baked in, an input would be written to, or tracing failed.
@@ -45,7 +49,7 @@ def torchscript_bytes(stage: str, network: nn.Module, num_features: int, num_edg
         with torchscript_is_meant(), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("error", TracerWarning)
             traced = torch.jit.trace(network, inputs, check_trace=False)
-            torch.jit.save(traced, buffer)
+            torch.jit.save(traced, buffer, _extra_files=dict(metadata or {}))
     except TracerWarning as warning:
         raise ExportError(f"{stage}: tracing would bake in a value that depends on the event: {warning}") from warning
     except RuntimeError as error:

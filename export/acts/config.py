@@ -57,13 +57,16 @@ def sizes_of(spec: PipelineSpec, embedding: nn.Module | None, event: Event) -> S
     return Sizes(busiest, Path(event.source).name if event.source else f"event {event.event_id}")
 
 
-def configuration(spec: PipelineSpec, targets: Collection[str], sizes: Sizes | None) -> dict[str, Any]:
+def configuration(
+    spec: PipelineSpec, targets: Collection[str], sizes: Sizes | None, components: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return the content of acts.json.
 
     Args:
         spec: of the pipeline, which `trkx.export.acts.limits.require_acts` has passed.
         targets: those of ACTS whose files are there; only they are described.
         sizes: from `sizes_of`.
+        components: from `trkx.export.acts.components.components_of`.
     """
     names = [FEATURES[feature.name] for feature in spec.features]
     graph = _graph(spec, targets, sizes)
@@ -85,7 +88,8 @@ def configuration(spec: PipelineSpec, targets: Collection[str], sizes: Sizes | N
         "algorithm": {
             "stage": "TrackFindingAlgorithmGnn", "minMeasurementsPerTrack": spec.labelling.min_hits, "shrinkNodes": False,
         },
-        "differences": differences(spec, targets, graph, sizes.event if sizes else ""),
+        "components": components,
+        "differences": differences(spec, targets, graph, sizes.event if sizes else "", components),
     }
 
 
@@ -114,6 +118,7 @@ def _graph(spec: PipelineSpec, targets: Collection[str], sizes: Sizes | None) ->
         "rVal": spec.graph.radius,
         "knnVal": max(LEAST_KNN, math.ceil(HEADROOM * (sizes.neighbours + 1))),
         "measured_neighbours": sizes.neighbours,
+        "measured_on": sizes.event,
         "shuffleDirections": False,
     }
 

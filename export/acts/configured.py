@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trkx.errors import ExportError, InputError
+from trkx.export.acts.components import best_cut
+from trkx.export.acts.config import Sizes
 from trkx.export.acts.emulator import Float, features_of
 from trkx.export.acts.limits import FEATURES
+from trkx.export.acts.options import every_option
 from trkx.export.door import FORMULAS, independent_feature
 from trkx.export.validation.report import Row, Status
 from trkx.runtime.events.event import Event
@@ -62,7 +65,10 @@ def features_of_acts(config: Config, event: Event) -> Float:
     return features_of(columns, config["feature_scales"])
 
 
-def config_rows(config: Config, spec: PipelineSpec, event: Event, stage_of_entry: Callable[[Config], str]) -> list[Row]:
+def config_rows(
+    config: Config, spec: PipelineSpec, event: Event, stage_of_entry: Callable[[Config], str], targets: Collection[str],
+    sizes: Sizes | None = None,
+) -> list[Row]:
     """Return a row for each part of acts.json.
 
     Args:
@@ -70,17 +76,22 @@ def config_rows(config: Config, spec: PipelineSpec, event: Event, stage_of_entry
         spec: of the pipeline.
         event: hits to make features of.
         stage_of_entry: entry of `classifiers` to the stage of the pipeline, "" if it names no file of the bundle.
+        targets: those of ACTS that the bundle has files for.
+        sizes: of the event, where its neighbours were counted.
     """
-    rows = [_row("features", "features and scales", *_features(config, spec, event))]
+    rows = [_row("all", "every option", *_said(every_option(config, spec, targets), "as made of the specification"))]
+    rows += [_row("features", "features and scales", *_features(config, spec, event))]
     graph = config.get("graph")
     if graph:
         module_map = graph.get("stage") == "ModuleMapCuda"
-        rows.append(_row("embedding", "edge building", *(_module_map(graph, spec) if module_map else _graph(graph, spec))))
+        rows.append(_row("embedding", "edge building", *(_module_map(graph, spec) if module_map else _graph(graph, spec, sizes))))
     for entry in config["classifiers"]:
         stage = stage_of_entry(entry)
         name = f"{entry.get('stage')} {entry.get('model')}"
         rows.append(_row(stage or "all", name, *_classifier(entry, stage, spec)))
     rows += [_row("all", f"order of {backend}", *found) for backend, found in _orders(config, spec, stage_of_entry).items()]
+    if config.get("components"):
+        rows.append(_row("gnn", "cut for components", *_components(config["components"], spec)))
     if spec.makes_tracks:
         rows.append(_row("pipeline", "track building", *_tracks(config.get("track_building"), spec)))
     return rows
@@ -118,7 +129,7 @@ def _features(config: Config, spec: PipelineSpec, event: Event) -> Verdict:
     return _said(problems, f"{', '.join(config['features'])} as the pipeline was trained")
 
 
-def _graph(graph: Config, spec: PipelineSpec) -> Verdict:
+def _graph(graph: Config, spec: PipelineSpec, sizes: Sizes | None) -> Verdict:
     radius = spec.needed_graph().radius
     problems = []
     if graph.get("rVal") != radius:
@@ -129,6 +140,11 @@ def _graph(graph: Config, spec: PipelineSpec) -> Verdict:
         problems.append(f"selectedFeatures is {graph.get('selectedFeatures')}, expected all columns, ascending")
     if not isinstance(graph.get("knnVal"), int) or graph["knnVal"] < 1:
         problems.append(f"knnVal is {graph.get('knnVal')}, expected at least 1")
+    elif sizes is not None and sizes.neighbours >= graph["knnVal"]:
+        told = f"the busiest hit of {sizes.event} has {sizes.neighbours} neighbours, on CUDA ACTS keeps {graph['knnVal']} of them"
+        if sizes.event == graph.get("measured_on"):
+            problems.append(f"{told}, and measured_neighbours says {graph.get('measured_neighbours')}")
+        return _said(problems, f"pairs within {radius:g}; {told}: export with --event of such a size for CUDA")
     return _said(problems, f"pairs within {radius:g}")
 
 
@@ -172,6 +188,20 @@ def _orders(config: Config, spec: PipelineSpec, stage_of_entry: Callable[[Config
                        ", then ".join(wanted))
         for backend, stages in found.items()
     }
+
+
+def _components(found: Config, spec: PipelineSpec) -> Verdict:
+    """The advice must be the best of what was measured, from the pipeline's own cut on."""
+    try:
+        cuts, best = [row["cut"] for row in found["measured"]], best_cut(found["measured"])
+    except (KeyError, TypeError, ValueError):
+        return "failed", "measured must be a list of cut, found, tracks and fakes"
+    problems = []
+    if found.get("cut_for_components") != best:
+        problems.append(f"cut_for_components is {found.get('cut_for_components')}, the best that was measured is {best:g}")
+    if not all(isinstance(cut, float) and spec.needed_cut("gnn") <= cut < 1.0 for cut in cuts):
+        problems.append(f"cuts are {cuts}, expected {spec.needed_cut('gnn'):g}, the pipeline's own, and higher ones below 1")
+    return _said(problems, f"{best:g}, the best of {len(cuts)}")
 
 
 def _tracks(building: Config | None, spec: PipelineSpec) -> Verdict:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -20,7 +19,6 @@ from trkx.export.validation.graphs import brief
 from trkx.export.validation.report import Row
 from trkx.spec import logit_of_cut
 
-THREADS, CALLS = 8, 24
 CHUNKS = (2, 3, 7)
 UNIT = 2.0**-23
 
@@ -188,31 +186,6 @@ def _removed_hits(subject: Subject) -> Found:
     return replace(against([item, part], classifier), detail=f"{gone} of {len(graph.x)} hits have no edge")
 
 
-def _threads(subject: Subject) -> Found:
-    """Call one object from many threads at once: the same bits as alone."""
-    classifier = subject.classifier(nChunks=1)
-    cases = [subject.event.case, subject.zoo[-1].case]
-    alone = [logits_of(classifier, graph_of(case)) for case in cases]
-    with ThreadPoolExecutor(THREADS) as pool:
-        found = list(pool.map(lambda number: logits_of(classifier, graph_of(cases[number % 2])), range(CALLS)))
-    other = sum(one.tobytes() != alone[number % 2].tobytes() for number, one in enumerate(found))
-    return Found(problem=f"{other} of {CALLS} calls from {THREADS} threads differ from a call alone" if other else "",
-                 detail=f"{CALLS} calls from {THREADS} threads, the same bits")
-
-
-def _again(subject: Subject) -> Found:
-    """Call one object with other sizes in between: the first graph must give its first bits again."""
-    classifier, first = subject.classifier(nChunks=1), subject.event.case
-    before = logits_of(classifier, graph_of(first))
-    held = before.copy()
-    sizes = [item.case for item in subject.zoo[1:]]
-    for case in sizes:
-        logits_of(classifier, graph_of(case))
-    after = logits_of(classifier, graph_of(first))
-    problem = "" if after.tobytes() == held.tobytes() else "the same graph gives other bits after graphs of other sizes"
-    return Found(problem=problem, detail=f"{len(sizes)} graphs of other sizes between two calls")
-
-
 CHECKS: Mapping[str, Check] = {
     "graphs as ACTS feeds them": _graphs,
     "edges as they were trained": _trained_direction,
@@ -223,10 +196,8 @@ CHECKS: Mapping[str, Check] = {
     "selected features": _selection,
     "chunks of edges": _chunks,
     "hits without edges removed": _removed_hits,
-    "threads at once": _threads,
-    "other sizes in between": _again,
 }
-"""Name of a check to what does it, for every classifier."""
+"""Name of a check to what does it, for every classifier; those of `contract_calls` follow."""
 
 
 def checked(subject: Subject, checks: Mapping[str, Check]) -> list[Row]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 
-from trkx.export.acts.contract import CALLS, THREADS, Check, Found
+from trkx.export.acts.contract import Check, Found
+from trkx.export.acts.contract_calls import CALLS, THREADS, at_once
 from trkx.export.acts.emulator import Float
 from trkx.export.acts.metric_learning import CPU_MOST, CUDA_LEAST, TorchMetricLearning
 from trkx.export.acts.subject import Subject
@@ -82,14 +82,13 @@ def _selection(subject: Subject) -> Found:
 def _threads(subject: Subject) -> Found:
     """Call one object from many threads at once: the same bits as alone."""
     stage = subject.embedding()
-    hits = [subject.event.case.x, subject.zoo[-1].case.x]
+    hits = [subject.event.case.x, np.ascontiguousarray(subject.zoo[-1].case.x[::-1])]
     alone = [stage.places(x.copy()) for x in hits]
 
     def call(number: int) -> Float:
         return stage.places(hits[number % 2].copy())
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        found = list(pool.map(call, range(CALLS)))
+    found = at_once(call)
     other = sum(one.tobytes() != alone[number % 2].tobytes() for number, one in enumerate(found))
     again = stage.places(hits[0].copy()).tobytes() == alone[0].tobytes()
     problem = f"{other} of {CALLS} calls from {THREADS} threads differ from a call alone" if other else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,10 +16,15 @@ from trkx.export.acts.emulated_onnx import session_of
 from trkx.export.acts.subject import Subject
 from trkx.export.check import inputs_of
 from trkx.export.onnx_graph import Graph as OnnxGraph
-from trkx.export.torchscript_file import load_torchscript, problems_in_torchscript
+from trkx.export.torchscript_file import load_torchscript, problems_in_torchscript, torchscript_is_meant
+from trkx.export.validation.graphs import brief
 from trkx.export.zoo import Case
 
 Module = Callable[..., Any]
+MAKERS = ("aten::arange", "aten::empty", "aten::eye", "aten::full", "aten::linspace", "aten::ones", "aten::zeros")
+"""Operators that make tensors out of nothing, on a device of their own."""
+_ARGUMENTS = re.compile(r"(?<=[(,])[^(),]*(?:\([^()]*\))?[^(),]*(?=[,)])")
+"""Arguments in a schema, such as `aten::zeros(SymInt[] size, *, Device? device=None) -> Tensor`."""
 
 
 def _called(subject: Subject) -> tuple[Module, list[Tensor], Tensor]:
@@ -47,15 +53,25 @@ def _torch_doors(subject: Subject) -> Found:
 
 
 def _torch_inputs(subject: Subject) -> Found:
-    with torch.inference_mode():
+    """Compare values, and torch's count of writes: what is written and put back, another thread may read in between."""
+    with torch.no_grad():  # inference mode counts nothing
         module = load_torchscript(subject.file.data).eval()
         inputs = list(inputs_of(subject.file.stage, subject.event.case, torch.float32))
-        kept = [value.clone() for value in inputs]
+        kept = [(value.clone(), value._version) for value in inputs]
+        own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        versions = {name: tensor._version for name, tensor in own.items()}
         module(*inputs)
     names = ("x", "edge_index", "edge_attr")
-    written = [name for name, one, other in zip(names, inputs, kept, strict=False) if not torch.equal(one, other)]
-    problem = f"the model writes into {' and '.join(written)}, memory of ACTS that later stages read" if written else ""
-    return Found(problem=problem, detail="inputs are the same afterwards")
+    written = [
+        name for name, one, (other, version) in zip(names, inputs, kept, strict=False)
+        if not torch.equal(one, other) or one._version != version
+    ]
+    if written:
+        return Found(problem=f"the model writes into {' and '.join(written)}, memory of ACTS that later stages read")
+    shared = [name for name, tensor in own.items() if tensor._version != versions[name]]
+    if shared:
+        return Found(problem=f"the model writes into {' and '.join(shared[:3])}, memory of its own that all threads share")
+    return Found(detail="inputs, weights and buffers are the same afterwards")
 
 
 def _memory(tensor: Tensor) -> int:
@@ -87,12 +103,51 @@ def _torch_device(subject: Subject) -> Found:
     """Look for what stays behind when ACTS moves the model: devices in the code, and tensors that are no weights."""
     module = load_torchscript(subject.file.data).eval()
     problems = problems_in_torchscript(subject.file.data)
+    if not problems:
+        problems = _left_behind(subject)
     for node in module.inlined_graph.nodes():
         if node.kind() == "prim::Constant" and node.hasAttribute("value") and node.kindOf("value") == "t":
             size = list(node.t("value").shape)
             if size:  # a single number may stay on the CPU
                 problems.append(f"a constant of shape {size} is part of the code and stays on the CPU")
     return Found(problem="; ".join(problems[:3]), detail="nothing is left behind when the model is moved")
+
+
+def _to_meta(module: Any) -> None:
+    """Move parameters and buffers of a TorchScript module (torch._C.ScriptModule) and all in it: `to` refuses plain tensors."""
+    dicts: tuple[Any, ...] = (torch._C.ParameterDict(module), torch._C.BufferDict(module), torch._C.ModuleDict(module))
+    parameters, buffers, modules = (dict(found.items()) for found in dicts)
+    for name, tensor in (parameters | buffers).items():
+        module.setattr(name, tensor.detach().to("meta"))
+    for inner in modules.values():
+        _to_meta(inner)
+
+
+def _left_behind(subject: Subject) -> list[str]:
+    """Move the model to the device "meta", which has shapes alone, and call it there: what stays on the CPU can't be mixed in."""
+    with torchscript_is_meant(), torch.inference_mode():
+        module = load_torchscript(subject.file.data).eval()
+        _to_meta(module._c)
+        inputs = [value.to("meta") for value in inputs_of(subject.file.stage, subject.event.case, torch.float32)]
+        try:
+            output = module(*inputs)
+        except Exception as error:  # RuntimeError, NotImplementedError
+            return [f"on another device the model fails: {brief(error)}"]
+        if output.device.type != "meta":
+            return [f"on another device the output is on {output.device.type} all the same"]
+    return [
+        f"{node.kind()} makes a tensor on the default device"
+        for node in module.inlined_graph.nodes() if node.kind() in MAKERS and _default_device(node)
+    ]
+
+
+def _default_device(node: Any) -> bool:
+    """Return whether the argument device of a node is None, which means torch's default, not that of another input."""
+    names = [part.split("=")[0].split()[-1] for part in _ARGUMENTS.findall(node.schema())]
+    inputs = list(node.inputs())
+    if "device" not in names or len(inputs) <= names.index("device"):
+        return False
+    return str(inputs[names.index("device")].type().kind()) == "NoneType"
 
 
 def _onnx_doors(subject: Subject) -> Found:

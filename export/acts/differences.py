@@ -9,7 +9,10 @@ from trkx.export.acts.limits import LEAST_DIM, turns_edges
 from trkx.spec import PipelineSpec
 
 
-def differences(spec: PipelineSpec, targets: Collection[str], graph: Mapping[str, Any] | None, event: str) -> list[str]:
+def differences(
+    spec: PipelineSpec, targets: Collection[str], graph: Mapping[str, Any] | None, event: str,
+    components: Mapping[str, Any] | None = None,
+) -> list[str]:
     """Return the sentences that hold for a pipeline.
 
     Args:
@@ -17,11 +20,12 @@ def differences(spec: PipelineSpec, targets: Collection[str], graph: Mapping[str
         targets: those of ACTS whose files are there.
         graph: the part "graph" of acts.json.
         event: name of the event that neighbours were counted in, "" if there was none.
+        components: the part "components" of acts.json.
     """
-    return [*_tracks(spec), *_candidates(spec, targets, graph, event), *_edges(spec), *_numbers(spec)]
+    return [*_tracks(spec, components), *_candidates(spec, targets, graph, event), *_edges(spec), *_numbers(spec)]
 
 
-def _tracks(spec: PipelineSpec) -> list[str]:
+def _tracks(spec: PipelineSpec, components: Mapping[str, Any] | None) -> list[str]:
     if spec.gnn is None and spec.filter is None:
         return ["Tracks: there is no edge classifier here, and all pairs of the embedding would be joined; add one of your own."]
     if spec.gnn is None:
@@ -31,8 +35,36 @@ def _tracks(spec: PipelineSpec) -> list[str]:
     return [
         "Tracks: trkx joins hits by edge contraction, where edges below the cut speak against a joint track. ACTS has no such "
         f"track builder: it takes the connected components of the edges above the cut. The cut {spec.needed_cut('gnn'):g} of the "
-        "GNN was chosen for edge contraction and is kept; with components one false edge joins two tracks, so try a higher one."
+        f"GNN was chosen for edge contraction and is kept; with components one false edge joins two tracks. {_advice(components)}"
     ]
+
+
+def _advice(components: Mapping[str, Any] | None) -> str:
+    """Return what is known of other cuts: only what was measured."""
+    give = "as the GNN's cut (gnn_cut in acts_pipeline.py, gnnCut in acts_pipeline.hpp)"
+    if components is None:
+        return (
+            f"A higher one {give} may find more tracks. None was measured, since the event that the export was checked with has "
+            "no truth, or too few particles: compare several on simulated events."
+        )
+    own, cut = components["edge_contraction"], components["cut_for_components"]
+    rows = {row["cut"]: row for row in components["measured"]}
+    kept, best = rows[own["cut"]], rows[cut]
+    told = (
+        f"On {components['event']}, which the export was checked with, edge contraction finds {_counts(own)} of the "
+        f"{components['particles']} particles ({components['selection']}; double majority); components at {kept['cut']:g} find "
+        f"{_counts(kept)}"
+    )
+    if best is kept:
+        return f"{told}, and no higher cut did better."
+    return (
+        f"{told}, at {cut:g}, the best that was measured, {_counts(best)}. Give {cut:g} {give}; one event tells little, so "
+        "measure on yours."
+    )
+
+
+def _counts(row: Mapping[str, Any]) -> str:
+    return f"{row['found']} with {row['fakes']} fakes in {row['tracks']} tracks"
 
 
 def _candidates(spec: PipelineSpec, targets: Collection[str], graph: Mapping[str, Any] | None, event: str) -> list[str]:
@@ -50,7 +82,8 @@ def _candidates(spec: PipelineSpec, targets: Collection[str], graph: Mapping[str
     elif graph is not None:
         told.append(
             "Neighbours: on the CPU knnVal only reserves memory; on CUDA a hit keeps no more than that. The busiest hit of "
-            f"{event} has {graph['measured_neighbours']}; knnVal is half as much again, and at least ACTS's default of 500: "
+            f"{event}, the event that the export was checked with, has {graph['measured_neighbours']}; knnVal is half as much "
+            "again, and at least ACTS's default of 500: "
             f"{graph['knnVal']}."
         )
     if spec.graph.k_max is not None:

@@ -56,6 +56,7 @@ class OnnxEdgeClassifier:
         self.file: str = option(options, "model", str)
         self.cut = float(option(options, "cut", (int, float), 0.5))
         self.selected: list[int] = list(option(options, "selectedFeatures", list, []))
+        self.scales: list[float] = list(option(options, "featureScales", list, []))
         try:
             self.session = session_of(read(self.file))
         except Exception as error:
@@ -70,7 +71,12 @@ class OnnxEdgeClassifier:
     def judge(self, graph: Graph) -> Judged:
         """Return what the model says of the edges of a graph. Without an edge the model is run all the same."""
         count = graph.edge_index.shape[1]
-        feeds: list[NDArray[np.generic]] = [masked(graph.x, self.selected) if self.selected else graph.x, graph.edge_index]
+        x = masked(graph.x, self.selected) if self.selected else graph.x
+        if self.scales:
+            if len(self.scales) != x.shape[1]:
+                raise ExportError(f"featureScales has {len(self.scales)} values for {x.shape[1]} selected features.")
+            x = x * (np.float32(1.0) / np.asarray(self.scales, np.float32))  # once more: the algorithm has divided already
+        feeds: list[NDArray[np.generic]] = [x, graph.edge_index]
         if len(self.inputs) == 3:
             if graph.edge_attr is None:
                 raise ExportError(f"{self.file}: the model has three inputs, and this chain of ACTS makes no edge features.")

@@ -13,8 +13,6 @@ from trkx.errors import ExportError
 from trkx.export.acts.emulator import Graph, Judged, NoEdgesError, Read, option
 from trkx.export.torchscript_file import load_torchscript
 
-DEBUG = "a debug build of ACTS aborts here"
-
 
 def gathered(x: Tensor, selected: list[int]) -> Tensor:
     """Return the columns of x [N, F] that a stage selects, in the order in which they are listed."""

@@ -9,6 +9,7 @@ from typing import cast
 from torch import nn
 
 from trkx.bundle import FileEntry, Stage, file_entry
+from trkx.export.acts.components import components_of
 from trkx.export.acts.config import BACKENDS, FOLDER, config_bytes, configuration, read_config, sizes_of
 from trkx.export.acts.feeds import acts_case
 from trkx.export.acts.form import acts_edge_columns, acts_network
@@ -32,7 +33,7 @@ CONFIG = f"{FOLDER}/acts.json"
 TEXTS: Mapping[str, str] = {
     "acts-config": CONFIG,
     "acts-python": f"{FOLDER}/acts_pipeline.py",
-    "acts-cpp": f"{FOLDER}/acts_pipeline.cpp",
+    "acts-cpp": f"{FOLDER}/acts_pipeline.hpp",
     "acts-readme": f"{FOLDER}/README.md",
 }
 """Format to the path of what is no model; their stage is "all"."""
@@ -71,7 +72,7 @@ def write_acts_model(
     form, name = acts_network(network, spec, stage), cast(Stage, stage)
     features, columns = len(spec.features), acts_edge_columns(spec)
     if target_of(target).format == "torchscript":
-        (folder / path).write_bytes(torchscript_bytes(stage, form, features, columns))
+        (folder / path).write_bytes(torchscript_bytes(stage, form, features, columns, onnx_metadata(spec, stage, target)))
         return [file_entry(folder, path, name, "torchscript", target=target)]
     model = onnx_model(stage, form, features, target, lowering, columns)
     few = [acts_case(spec, case) for case in zoo if case.name in COMPARED]
@@ -85,12 +86,14 @@ def write_acts_texts(
 ) -> list[FileEntry]:
     """Write acts.json, and all else from it alone: code for Python and C++, README. Returns their entries.
 
-    targets: what the export is for; without one of ACTS nothing is written. event: hits in which neighbours are counted.
+    targets: what the export is for; without one of ACTS nothing is written. event: hits in which neighbours are
+    counted, and tracks if there is truth.
     """
     own = [target for target in ACTS_TARGETS if target in targets]
     if not own:
         return []
-    data = config_bytes(configuration(spec, own, sizes_of(spec, networks.get("embedding"), event)))
+    sizes = sizes_of(spec, networks.get("embedding"), event)
+    data = config_bytes(configuration(spec, own, sizes, components_of(spec, networks, event)))
     config = read_config(data)
     texts = {"acts-python": python_snippet(config), "acts-cpp": cpp_snippet(config), "acts-readme": readme(config)}
     (folder / CONFIG).write_bytes(data)

@@ -37,7 +37,8 @@ class Outwards(nn.Module):
         with _disable_current_modes():  # who moves operators by float32's roundings must not move these: no file rounds here
             return self._turned(x, edge_index)
 
-    def _turned(self, x: Tensor, edge_index: Tensor) -> Tensor:
+    def squared_distance(self, x: Tensor) -> Tensor:
+        """Return the squared distance of each hit from the origin, float64 [N], of x [N, F]."""
         squares = []
         for column, scale in self.axes:
             value = x[:, column].to(torch.float64) * scale
@@ -45,6 +46,10 @@ class Outwards(nn.Module):
         distance = squares[0]
         for square in squares[1:]:
             distance = distance + square
+        return distance
+
+    def _turned(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        distance = self.squared_distance(x)
         first, second = edge_index[0], edge_index[1]
         here, there = torch.index_select(distance, 0, first), torch.index_select(distance, 0, second)
         swap = (there < here) | ((there == here) & (second < first))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-READ = "main of August 2026 (plugin `Plugins/Gnn`, before version 43 `Plugins/ExaTrkX`) and the Python layer of version 48"
+from trkx.export.acts.readme_build import build_section
+
+READ = "main of August 2026 (plugin `Plugins/Gnn`) and the Python layer of version 48"
 """What the statements about ACTS were read from."""
 
 _TRAPS = """## Traps
@@ -29,14 +31,16 @@ _TRAPS = """## Traps
 9. **TF32.** ONNX Runtime and libtorch may multiply in TF32 on GPUs from Ampere on, with 10 bits of mantissa: scores move by about
    1e-3. Set `NVIDIA_TF32_OVERRIDE=0` to compare with a CPU.
 10. **An empty event** has no features to read; skip it before the algorithm.
-11. **Whole files.** Weights are inside; the models hold no device, write into no input and may be shared by threads.
+11. **Newer options.** Later sources have a few more, `modelDevice` and `phiScale` among them; their defaults are what is wanted
+   here. Compare the `Config` structs of your version with the table above.
+12. **Whole files.** Weights are inside; the models hold no device, write into no input and may be shared by threads.
 """
 
 
 def readme(config: Mapping[str, Any]) -> str:
     """Return the text of README.md."""
     backends = list(dict.fromkeys(stage["backend"] for stage in config["classifiers"]))
-    parts = [_head(config), _use(config, backends)]
+    parts = [_head(config), build_section(config, backends), _python(config, backends), _cpp(config, backends)]
     if "tensorrt" in backends:
         parts.append(_engines(config))
     parts += ["## What ACTS does otherwise than trkx", "", *(f"- {item}" for item in config["differences"]), "", _TRAPS]
@@ -51,7 +55,7 @@ def _head(config: Mapping[str, Any]) -> str:
         "| file | stage of ACTS | options |", "|---|---|---|",
     ]
     stages = [*([config["graph"]] if config["graph"] else []), *config["classifiers"], config["track_building"]]
-    hidden = ("stage", "backend", "network", "model", "profile", "measured_neighbours")
+    hidden = ("stage", "backend", "network", "model", "profile", "measured_neighbours", "measured_on")
     for stage in stages:
         options = ", ".join(f"{key} {_shown(value)}" for key, value in stage.items() if key not in hidden)
         lines.append(f"| {stage.get('model', '')} | {stage['stage']} | {options} |")
@@ -62,7 +66,12 @@ def _head(config: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _use(config: Mapping[str, Any], backends: list[str]) -> str:
+def _cut(config: Mapping[str, Any]) -> str:
+    """Return the GNN's cut that the examples give, "" where they leave that of acts.json."""
+    return f"{config['components']['cut_for_components']!r}" if config["components"] else ""
+
+
+def _python(config: Mapping[str, Any], backends: list[str]) -> str:
     graph = config["graph"]
     more = ""
     if graph is None:
@@ -70,27 +79,41 @@ def _use(config: Mapping[str, Any], backends: list[str]) -> str:
     elif graph["stage"] == "ModuleMapCuda":
         more = ', device="cuda", module_map="PATH"'
     clusters = ', input_clusters="clusters"' if config["needs_clusters"] else ""
+    cut = f", gnn_cut={_cut(config)}" if _cut(config) else ""
     first = backends[0] if backends else "torch"
-    cpp = f"trkx_acts::{first}Classifiers(folder, {'level' if first == 'tensorrt' else 'device, level'})"
-    made = "mine" if graph is None else "trkx_acts::graphConstructor(" + (
-        "moduleMap, level)" if graph["stage"] == "ModuleMapCuda" else "folder, device, level)")
     words = ", ".join(backends) or "none"
     return "\n".join([
         "## Python", "",
         "```python",
         "from acts_pipeline import gnn_algorithm  # this folder in sys.path; models are found beside it", "",
-        f'sequencer.addAlgorithm(gnn_algorithm("{first}"{more}{clusters}))',
+        f'sequencer.addAlgorithm(gnn_algorithm("{first}"{more}{clusters}{cut}))',
         "```", "",
         f"Back ends here: {words}. The result is the collection `gnn-protoTracks`. `stages(...)` gives the three parts alone,",
-        "for ACTS's own `addGnn`: pass it `FEATURES` (as `NodeFeature`s) and `FEATURE_SCALES` too.", "",
+        "for ACTS's own `addGnn`: pass it `FEATURES` (as `NodeFeature`s) and `FEATURE_SCALES` too. `gnn_cut` is the GNN's cut,",
+        "where it is to be another than that of `acts.json`.", "",
+    ])
+
+
+def _cpp(config: Mapping[str, Any], backends: list[str]) -> str:
+    graph, first = config["graph"], backends[0] if backends else "torch"
+    cut = f", {_cut(config)}f" if _cut(config) else ""
+    stages = f"trkx_acts::{first}Classifiers(folder, {'level' if first == 'tensorrt' else 'device, level'}{cut})"
+    made = "mine" if graph is None else "trkx_acts::graphConstructor(" + (
+        "moduleMap, level)" if graph["stage"] == "ModuleMapCuda" else "folder, device, level)")
+    return "\n".join([
         "## C++", "",
         "```cpp",
-        '#include "acts_pipeline.cpp"', "",
-        f"ActsPlugins::GnnPipeline pipeline({made},",
-        f"                                  {cpp},",
-        "                                  trkx_acts::trackBuilder(level), std::move(logger));",
+        '#include "acts_pipeline.hpp"', "",
+        f"const ActsPlugins::GnnPipeline pipeline({made},",
+        f"                                        {stages},",
+        "                                        trkx_acts::trackBuilder(level), std::move(logger));", "",
+        "std::vector<float> features;           // of each space point trkx_acts::features, divided by trkx_acts::featureScales",
+        "std::vector<std::uint64_t> modules;    // of each the geometry id of its module: module maps alone read it",
+        "std::vector<int> ids;                  // of each a number of yours: candidates are lists of them",
+        f"// {len(config['features'])} features a space point, row after row; then, unless there is none:",
+        "const std::vector<std::vector<int>> candidates = pipeline.run(features, modules, ids, device);",
         "```", "",
-        "Features: `trkx_acts::features` divided by `trkx_acts::featureScales`, row after row.", "",
+        "`run` writes into its arguments: fill them anew for each event. The pipeline itself may serve many threads.", "",
     ])
 
 

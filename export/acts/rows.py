@@ -10,8 +10,9 @@ from torch import nn
 
 from trkx.bundle import Bundle
 from trkx.errors import ExportError, TrkxError
-from trkx.export.acts import contract, contract_embedding, contract_memory
+from trkx.export.acts import contract, contract_calls, contract_embedding, contract_memory
 from trkx.export.acts.chain import chain_problem, shuffled
+from trkx.export.acts.config import sizes_of
 from trkx.export.acts.configured import FILE, Config, config_rows, parsed
 from trkx.export.acts.contract import checked
 from trkx.export.acts.emulated_onnx import session_of
@@ -36,10 +37,11 @@ from trkx.runtime.events.event import Event
 from trkx.spec import PipelineSpec
 
 STAGE_OF = {"acts-torch": "TorchEdgeClassifier", "acts-onnx": "OnnxEdgeClassifier", "acts-tensorrt": "TensorRTEdgeClassifier"}
+CLASSIFIER_CHECKS = {**contract.CHECKS, **contract_calls.CHECKS}
 WITHOUT_NUMBERS = ("no edge", "selected features", "threads at once", "other sizes in between")
 """Checks of a classifier that compare nothing with the float64 network."""
 NO_ENGINE = "a TensorRT engine is built and run on a GPU; here ONNX Runtime computed its graph"
-OLD = "only forks of ACTS read an ONNX embedding (its own stage left with version 41), so there is nothing to emulate"
+OLD = "for forks of ACTS that read an ONNX embedding, whose stage isn't emulated; ACTS itself reads the embedding as TorchScript"
 
 
 @dataclass(frozen=True)
@@ -152,11 +154,11 @@ def contract_rows(file: ModelFile, config: Config | None, spec: PipelineSpec, re
     with torch_threads(1):
         rows += checked(subject, contract_memory.TORCH if file.format == "torchscript" else contract_memory.ONNX)
         if not embedding:
-            rows += checked(subject, contract.CHECKS)
+            rows += checked(subject, CLASSIFIER_CHECKS)
         elif file.format == "torchscript":
             rows += checked(subject, contract_embedding.CHECKS)
         else:
-            rows.append(subject.row("stage", "not checked", OLD))
+            rows.append(replace(subject.row("stage", "not checked", OLD), engine=""))
     if file.target == "acts-tensorrt":
         rows.append(subject.row("engine", "not checked", NO_ENGINE))
     return rows
@@ -169,7 +171,7 @@ def _half_rows(subject: Subject) -> list[Row]:
         return [subject.row("types, rank, names", "not checked", f"ONNX Runtime can't load it on a CPU: {brief(error)}")]
     checks = dict(contract_memory.ONNX)
     if subject.file.stage != "embedding":
-        checks |= {name: contract.CHECKS[name] for name in WITHOUT_NUMBERS}
+        checks |= {name: CLASSIFIER_CHECKS[name] for name in WITHOUT_NUMBERS}
     with torch_threads(1):
         return checked(subject, checks)
 
@@ -207,7 +209,12 @@ def acts_rows(
     rows = list(text.rows)
     if text.config is not None:
         stages = {file.path: file.stage for file in files}
-        rows += config_rows(text.config, spec, event, lambda entry: stages.get(f"acts/{entry.get('model')}", ""))
+        targets = [target for target in ACTS_TARGETS if any(file.target == target for file in files)]
+        own_embedding = networks.get("embedding")
+        sizes = None if own_embedding is None or "acts-torch" not in targets else sizes_of(spec, own_embedding, event)
+        rows += config_rows(
+            text.config, spec, event, lambda entry: stages.get(f"acts/{entry.get('model')}", ""), targets, sizes,
+        )
     for file in files:
         rows += contract_rows(file, text.config, spec, reference)
     if text.config is not None:

@@ -1,4 +1,4 @@
-"""acts_pipeline.cpp: the files in ACTS's C++, every option of every Config struct set, made from acts.json alone."""
+"""acts_pipeline.hpp: the files in ACTS's C++, every option of every Config struct set, made from acts.json alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from trkx.export.acts.snippet_python import NEVER
 _HEAD = """// The track finding of {title} in ACTS: graph constructor, edge classifiers and track builder with every option set.
 //
 // Made by trkx from acts.json, which lies beside this file together with the models; README.md tells the versions and the traps.
-// All functions are inline: include this file, and what is not called asks for no back end that your ACTS was built without.
+// Include this file and link ActsPluginGnn. All functions are inline: what is not called asks for no back end that your ACTS
+// was built without.
+
+#pragma once
 
 #include <Acts/Utilities/Logger.hpp>
 {includes}
@@ -32,7 +35,7 @@ inline constexpr bool needsClusters = {clusters};
 inline constexpr std::size_t minMeasurementsPerTrack = {measurements};
 inline constexpr bool shrinkNodes = {shrink};
 
-using Classifiers = std::vector<std::shared_ptr<ActsPlugins::EdgeClassificationBase>>;
+{components}using Classifiers = std::vector<std::shared_ptr<ActsPlugins::EdgeClassificationBase>>;
 """
 
 _FUNCTION = """
@@ -48,7 +51,7 @@ PLACE = "const ActsPlugins::Device& device, Acts::Logging::Level level"
 
 
 def cpp_snippet(config: Mapping[str, Any]) -> str:
-    """Return the text of acts_pipeline.cpp; its values are those of acts.json, to the last digit."""
+    """Return the text of acts_pipeline.hpp; its values are those of acts.json, to the last digit."""
     graph, building = config["graph"], config["track_building"]
     backends = dict.fromkeys(stage["backend"] for stage in config["classifiers"])
     used = [building["stage"], *([graph["stage"]] if graph else []), *(stage["stage"] for stage in config["classifiers"])]
@@ -61,6 +64,7 @@ def cpp_snippet(config: Mapping[str, Any]) -> str:
         clusters=_value(config["needs_clusters"]),
         measurements=config["algorithm"]["minMeasurementsPerTrack"],
         shrink=_value(config["algorithm"]["shrinkNodes"]),
+        components=_components(config["components"]),
     )]
     if graph is not None:
         parts.append(_graph(graph))
@@ -73,6 +77,13 @@ def cpp_snippet(config: Mapping[str, Any]) -> str:
         result="std::shared_ptr<ActsPlugins::TrackBuildingBase>", parameters="Acts::Logging::Level level", body="\n".join(body),
     ))
     return "".join([*parts, "\n}  // namespace trkx_acts\n"])
+
+
+def _components(found: Mapping[str, Any] | None) -> str:
+    if not found:
+        return ""
+    text = "/// Cut of the GNN that was measured to be the best for connected components; README.md tells how.\n"
+    return f"{text}inline constexpr float cutForComponents = {_value(found['cut_for_components'])};\n\n"
 
 
 def _graph(graph: Mapping[str, Any]) -> str:
@@ -94,16 +105,20 @@ def _made(stage: str) -> list[str]:
 
 
 def _classifiers(backend: str, stages: Sequence[Mapping[str, Any]]) -> str:
-    body = ["  Classifiers found;"]
+    body, more = ["  Classifiers found;"], ""
     for stage in stages:
         lines = _stage(stage, device=backend != "tensorrt")
+        if stage["network"] == "gnn":
+            more = f", float gnnCut = {_value(stage['cut'])}"
+            lines = [line if not line.startswith("  config.cut = ") else "  config.cut = gnnCut;" for line in lines]
         made = [f"    found.push_back(std::make_shared<ActsPlugins::{stage['stage']}>(",
                 f"        config, Acts::getDefaultLogger(\"{stage['network']}\", level)));"]
         body += ["  {", *(f"  {line}" for line in lines), *made, "  }"]
     return _FUNCTION.format(
-        comment=f"The edge classifiers with the back end {backend}, in order; folder: that of the models.",
+        comment=f"The edge classifiers with the back end {backend}, in order; folder: that of the models."
+        f"{' gnnCut: edges of the GNN with a score above stay.' if more else ''}",
         name=f"{backend}Classifiers", result="Classifiers", body="\n".join([*body, "  return found;"]),
-        parameters=f"{FOLDER}, {PLACE}" if backend != "tensorrt" else f"{FOLDER}, Acts::Logging::Level level",
+        parameters=f"{FOLDER}, {PLACE if backend != 'tensorrt' else 'Acts::Logging::Level level'}{more}",
     )
 
 

@@ -7,13 +7,13 @@ import pprint
 from collections.abc import Mapping
 from typing import Any
 
-NEVER = {"stage", "backend", "network", "model", "engine", "profile", "measured_neighbours"}
+NEVER = {"stage", "backend", "network", "model", "engine", "profile", "measured_neighbours", "measured_on"}
 """Keys of acts.json that are no options of ACTS."""
 
 _TEXT = '''"""The track finding of {title} in ACTS: `gnn_algorithm(...)` gives an algorithm for an acts.examples.Sequencer.
 
-Made by trkx from acts.json, which lies beside this file together with the models. Needs ACTS with its GNN plugin
-(ACTS_BUILD_PLUGIN_GNN and ACTS_BUILD_EXAMPLES_GNN); README.md tells the versions and the traps.
+Made by trkx from acts.json, which lies beside this file together with the models. Needs ACTS built with its GNN plugin
+(ACTS_BUILD_PLUGIN_GNN and ACTS_BUILD_EXAMPLES_GNN); pip's wheel has none. README.md tells the versions and the traps.
 """
 
 from pathlib import Path
@@ -28,6 +28,7 @@ GRAPH = {graph}
 CLASSIFIERS = {classifiers}
 TRACK_BUILDING = {building}
 ALGORITHM = {algorithm}
+CUT_FOR_COMPONENTS = {components}  # of the GNN, for ACTS's track builder; None: not measured. README.md tells how
 
 # Options that not every version of ACTS shows to Python. Where one is hidden, its default there must be what is wanted here.
 HIDDEN_DEFAULTS = {{
@@ -63,16 +64,14 @@ def chain(backend):
     return found
 
 
-def stages(backend={first!r}, device=DEVICE, level=None, graph_constructor=None, module_map=None):
+def stages(backend={first!r}, device=DEVICE, level=None, graph_constructor=None, module_map=None, gnn_cut=None):
     """Return (graph constructor, edge classifiers, track builder).
 
     backend: of the edge classifiers, {words}. device: "cpu", "cuda" or "cuda:INDEX". graph_constructor: used
     instead of the one that acts.json describes; needed where it describes none. module_map: path of a module map, for edges that
-    are made by one.
+    are made by one. gnn_cut: edges of the GNN with a score above it stay; None for the one of acts.json.
     """
-    import acts
-
-    gnn = _plugin()
+    acts, gnn = _plugin()
     level = acts.logging.INFO if level is None else level
     place = _device(gnn, device)
 
@@ -97,8 +96,13 @@ def stages(backend={first!r}, device=DEVICE, level=None, graph_constructor=None,
         else:
             graph_constructor = make(getattr(gnn, GRAPH["stage"]), level, {{**options(GRAPH), "device": place}})
     classifiers = []
-    for stage in chain(backend):
+    judges = chain(backend)
+    if gnn_cut is not None and (not 0.0 < gnn_cut < 1.0 or all(stage["network"] != "gnn" for stage in judges)):
+        raise ValueError(f"gnn_cut must lie between 0 and 1, and there must be a GNN, found {{gnn_cut!r}}")
+    for stage in judges:
         more = {{}} if backend == "tensorrt" else {{"device": place}}
+        if gnn_cut is not None and stage["network"] == "gnn":
+            more["cut"] = float(gnn_cut)
         classifiers.append(make(getattr(gnn, stage["stage"]), level, {{**options(stage), **more}}))
     builder = make(getattr(gnn, TRACK_BUILDING["stage"]), level, options(TRACK_BUILDING))
     return graph_constructor, classifiers, builder
@@ -107,16 +111,15 @@ def stages(backend={first!r}, device=DEVICE, level=None, graph_constructor=None,
 def gnn_algorithm(
     backend={first!r}, device=DEVICE, level=None, graph_constructor=None, module_map=None,
     input_space_points="spacepoints", input_clusters="", input_truth_graph="",
-    output_proto_tracks="gnn-protoTracks", output_graph="",
+    output_proto_tracks="gnn-protoTracks", output_graph="", gnn_cut=None,
 ):
-    """Return the track finding algorithm; add it with `sequencer.addAlgorithm(...)`. First arguments as in `stages`."""
-    import acts
-    import acts.examples.gnn as examples
-
+    """Return the track finding algorithm; add it with `sequencer.addAlgorithm(...)`. What `stages` takes is the same."""
+    acts, gnn = _plugin()
+    examples = _examples()
     if NEEDS_CLUSTERS and not input_clusters:
         raise ValueError("features of clusters are read; give the name of the cluster collection as input_clusters")
     level = acts.logging.INFO if level is None else level
-    constructor, classifiers, builder = stages(backend, device, level, graph_constructor, module_map)
+    constructor, classifiers, builder = stages(backend, device, level, graph_constructor, module_map, gnn_cut)
     return make(examples.TrackFindingAlgorithmGnn, level, {{
         "inputSpacePoints": input_space_points,
         "inputClusters": input_clusters,
@@ -130,17 +133,36 @@ def gnn_algorithm(
         "featureScales": FEATURE_SCALES,
         "minMeasurementsPerTrack": ALGORITHM["minMeasurementsPerTrack"],
         "shrinkNodes": ALGORITHM["shrinkNodes"],
-        "device": _device(_plugin(), device),
+        "device": _device(gnn, device),
     }})
 
 
+MISSING = (
+    "the Python of this ACTS has no GNN plugin: {{}}. pip's wheel of ACTS is built without it. Build ACTS with "
+    "-DACTS_BUILD_PLUGIN_GNN=ON, -DACTS_BUILD_EXAMPLES_GNN=ON and the back ends (README.md beside this file); or run the bundle "
+    "in the wheel's sequencer without the plugin: trkx acts BUNDLE."
+)
+
+
 def _plugin():
-    """Return the module with the stages: acts.gnn, or acts.examples.gnn, which holds them in older versions."""
+    """Return acts and the module with the stages: acts.gnn, or acts.examples.gnn, which holds them in older versions."""
+    try:
+        import acts
+    except ImportError as error:
+        raise ImportError(MISSING.format(error)) from error
     try:
         import acts.gnn as gnn
     except ImportError:
-        import acts.examples.gnn as gnn
-    return gnn
+        gnn = _examples()
+    return acts, gnn
+
+
+def _examples():
+    try:
+        import acts.examples.gnn as examples
+    except ImportError as error:
+        raise ImportError(MISSING.format(error)) from error
+    return examples
 
 
 def _device(gnn, word):
@@ -165,6 +187,7 @@ def python_snippet(config: Mapping[str, Any]) -> str:
         classifiers=_literal(config["classifiers"]),
         building=_literal(config["track_building"]),
         algorithm=_literal(config["algorithm"]),
+        components=_literal((config["components"] or {}).get("cut_for_components")),
         words=" or ".join(f'"{word}"' for word in backends) or "none is here",
         first=backends[0] if backends else "torch",
         never=_literal(sorted(NEVER)),

@@ -25,8 +25,8 @@ def command(
     event: Annotated[Path | None, typer.Option(help="Event to check the files with; a simulated one otherwise.")] = None,
     target: Annotated[
         list[str] | None,
-        typer.Option("--target", "-t", help="Files for these targets too (repeatable, or with commas): acts-torch,acts-onnx, "
-                     "tensorrt, exatrkx-2021, aoti, triton, …"),
+        typer.Option("--target", "-t", help="Files for these targets too (repeatable, or with commas): acts (acts-torch and "
+                     "acts-onnx), acts-tensorrt, tensorrt, exatrkx-2021, aoti, triton, …"),
     ] = None,
     lowering: Annotated[
         str | None, typer.Option(help="How ONNX sums over edges: buckets, scatter, segments, prefix64, doubling.")
@@ -150,8 +150,10 @@ def _check_source(source: Path | None, spec: Path | None, files: Mapping[str, Pa
 
 
 def _targets(words: Sequence[str]) -> tuple[str, ...]:
-    """Return the targets that are asked for, each once; a word may hold several, with commas."""
-    return tuple(dict.fromkeys(part.strip() for word in words for part in word.split(",") if part.strip()))
+    """Return the targets that are asked for, each once; a word may hold several, with commas, or be that of a group."""
+    from trkx.export.targets import expanded
+
+    return expanded(part.strip() for word in words for part in word.split(",") if part.strip())
 
 
 def _there(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,8 +167,9 @@ def _print(report: ExportReport, contradictions: Sequence[str] = ()) -> None:
     from rich.table import Table
 
     table = Table(title=f"{report.target}: compared with the float64 networks")
-    for name in ("file", "size", "opset", "largest difference", "tolerance", ""):
-        table.add_column(name, justify="left" if name in ("file", "") else "right", no_wrap=name in ("file", "size", ""))
+    table.add_column("file", overflow="fold")
+    for name in ("size", "opset", "largest\ndifference", "tolerance", ""):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
     for file in report.files:
         entry, worst = file.entry, file.worst
         numbers = ("", "") if worst is None else (f"{worst.difference:.1e}", f"{worst.tolerance:.1e}")

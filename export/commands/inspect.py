@@ -121,7 +121,7 @@ def _print(found: Description, tensors: bool) -> None:
     if "files" in found:
         columns = ("path", "stage", "format", "precision", "opset", "bytes", "sha256", "state")
         rows = [[_short(key, file.get(key, "")) for key in columns] for file in found["files"]]
-        _table(console, "Files", columns, rows)
+        _table(console, "Files", columns, rows, whole=("path",), spare=("sha256", "bytes", "precision"))
     for part in (found, *({"path": file["path"], **file["content"]} for file in found.get("files", ()))):
         _print_content(console, part, tensors)
     if found.get("strangers"):
@@ -179,16 +179,27 @@ def _print_content(console: Console, part: Description, tensors: bool) -> None:
             _table(console, "Tensors", ("name", "dtype", "shape"), [[t["name"], t["dtype"], t["shape"]] for t in part["tensors"]])
 
 
-def _table(console: Console, title: str, columns: tuple[str, ...], rows: list[list[Any]]) -> None:
+def _table(
+    console: Console, title: str, columns: tuple[str, ...], rows: list[list[Any]], whole: tuple[str, ...] = (),
+    spare: tuple[str, ...] = (),
+) -> None:
+    """Print a table without empty columns. whole: columns that are not folded; spare: those that go, in order, if too wide."""
     from rich.table import Table
     from rich.text import Text
 
     used = [i for i in range(len(columns)) if not rows or any(row[i] != "" for row in rows)]
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for i in used:
-        table.add_column(Text(columns[i]), overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(str(row[i])) for i in used))
+
+    def made(left_out: tuple[str, ...]) -> Table:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        kept = [i for i in used if columns[i] not in left_out]
+        for i in kept:
+            table.add_column(Text(columns[i]), overflow="fold", no_wrap=columns[i] in whole)
+        for row in rows:
+            table.add_row(*(Text(str(row[i])) for i in kept))
+        return table
+
+    tables = (made(spare[:count]) for count in range(len(spare) + 1))
+    table = next((one for one in tables if console.measure(one).maximum < console.width), made(spare))
     console.print()
     console.print(title, style="bold")
     console.print(table)

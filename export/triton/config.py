@@ -58,7 +58,22 @@ def stage_config(spec: PipelineSpec, stage: str) -> str:
     if stage == "gnn" and spec.edge_features:
         inputs.append(edge_attr)
     output = Port("output", "TYPE_FP32", (_ANY, spec.width(stage)))
-    return _config(stage, "onnxruntime_onnx", inputs, [output], 1, "KIND_AUTO", {})
+    return _config(stage, "onnxruntime_onnx", inputs, [output], 1, "KIND_AUTO", {}, _about_stage(spec, stage))
+
+
+def _about_stage(spec: PipelineSpec, stage: str) -> list[str]:
+    scaled = ", ".join(f"{_quoted(feature.name)} / {feature.scale!r}" for feature in spec.features)
+    about = [
+        f"Network {stage} alone; the model {TRACKS} takes hits as they are." if spec.makes_tracks else f"Network {stage}.",
+        "A client scales x itself, in float64, then rounds to float32. Columns (mm, rad) and what each is divided by:",
+        scaled,
+    ]
+    if stage != "embedding":
+        about.append("edge_index: rows of x, from 0; sources, then targets. output: a logit an edge, no sigmoid.")
+    if stage == "gnn" and spec.edge_features:
+        names = ", ".join(_quoted(name) for name in spec.edge_features)
+        about.append(f"Columns of edge_attr, of features scaled as gnn.features of bundle.json says: {names}.")
+    return about
 
 
 def tracks_config(spec: PipelineSpec, served: Served | None = None) -> str:
@@ -91,7 +106,14 @@ def tracks_config(spec: PipelineSpec, served: Served | None = None) -> str:
         "precision": served.precision,
         "threads": str(served.threads),
     }
-    return _config(TRACKS, "python", inputs, outputs, served.instances, "KIND_CPU", parameters)
+    about = [
+        "Hits to tracks. position: mm; further inputs as the detector gives them, none is scaled.",
+        "Parameters: bundle is a folder, absolute or relative to the model repository (the folder that holds tracks/);",
+        "engine and precision are the words of `trkx run`; threads are those of each instance, 0 for one per core.",
+        "instance_group: count is how many events run at once, each in a process of its own.",
+        "A bundle whose own copy of this file is edited is refused: edit a copy of the repository, with bundle as a full path.",
+    ]
+    return _config(TRACKS, "python", inputs, outputs, served.instances, "KIND_CPU", parameters, about)
 
 
 def further_features(spec: PipelineSpec) -> list[str]:
@@ -101,11 +123,12 @@ def further_features(spec: PipelineSpec) -> list[str]:
 
 def _config(
     name: str, backend: str, inputs: Sequence[Port], outputs: Sequence[Port], instances: int, kind: str,
-    parameters: Mapping[str, str],
+    parameters: Mapping[str, str], about: Sequence[str],
 ) -> str:
-    """Return a whole config; max_batch_size 0: an event is a request, events are never stacked."""
+    """Return a whole config, headed by comments; max_batch_size 0: an event is a request, events are never stacked."""
     field = "platform" if backend == "onnxruntime_onnx" else "backend"
     lines = [
+        *(f"# {line}" for line in about),
         f"name: {_quoted(name)}",
         f"{field}: {_quoted(backend)}",
         f"default_model_filename: {_quoted(MODEL_FILE[backend])}",

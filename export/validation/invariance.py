@@ -3,7 +3,8 @@
 What holds for every message-passing network that gathers with a sum, mean or maximum, whatever its weights:
 - edges in another order give the same logits in that order; a scatter without reduction fails here, on any graph in which
   hits have several edges, since it keeps the message that comes last;
-- hits with other numbers give the same logits, edge by edge;
+- hits with other numbers give the same logits, edge by edge (ACTS's files, which turn edges outwards and take the lower number
+  first where two hits are equally far, may count on the order of such hits);
 - a hit without edges changes no logit;
 - if every edge is listed twice, the two copies have the same logit (the copies are shuffled among each other).
 How the logits change when edges are listed twice depends on the network: sums double, means stay. So there the doubled graph
@@ -17,11 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from trkx.export.acts.form import Outwards
 from trkx.export.check import Expectation
 from trkx.export.validation.engines import Engine, Run, engines_for
 from trkx.export.validation.graphs import compared_row, lost, output_of, row_of, started
@@ -53,6 +57,17 @@ def _permuted_edges(case: Case, rng: np.random.Generator) -> tuple[list[Case], I
 
 def _relabelled_hits(case: Case, rng: np.random.Generator) -> tuple[list[Case], Int]:
     number = rng.permutation(len(case.x))  # the new number of each hit
+    x = np.empty_like(case.x)
+    x[number] = case.x
+    return [replace(case, x=x, edge_index=number[case.edge_index])], np.arange(case.edge_index.shape[1])
+
+
+def _relabelled_but_ties(outwards: Outwards, case: Case, rng: np.random.Generator) -> tuple[list[Case], Int]:
+    """Give hits other numbers, but leave the order of those that are equally far: there the file's source is the lower one."""
+    distance = outwards.squared_distance(torch.from_numpy(case.x)).numpy()
+    number = rng.permutation(len(case.x))
+    order = np.lexsort((np.arange(len(number)), distance))
+    number[order] = number[np.lexsort((number, distance))]
     x = np.empty_like(case.x)
     x[number] = case.x
     return [replace(case, x=x, edge_index=number[case.edge_index])], np.arange(case.edge_index.shape[1])
@@ -121,7 +136,7 @@ def invariance_rows(
         check = _Check(file, engine, run)
         for probe in probes:
             before, failure = output_of(run, probe.case)
-            makes = {title: make for title, make in CHANGES[file.stage].items() if not (file.together and title in ALONE)}
+            makes = {title: make for title, make in changes_of(file).items() if not (file.together and title in ALONE)}
             rows += [check.changed(probe, before, failure, title, make) for title, make in makes.items()]
         for item in twice:
             rows.append(check.copies(item))
@@ -129,6 +144,14 @@ def invariance_rows(
                 name = f"{item.expectation.case.name}: sums of edges listed twice"
                 rows.append(compared_row("invariance", file, engine, item.expectation, run, name))
     return rows
+
+
+def changes_of(file: ModelFile) -> Mapping[str, Make]:
+    """Return what must not matter to a file. Where it turns edges inside, which of two equally far hits is first does matter."""
+    outwards = getattr(file.network, "outwards", None)
+    if not isinstance(outwards, Outwards):
+        return CHANGES[file.stage]
+    return {**CHANGES[file.stage], "hits relabelled": partial(_relabelled_but_ties, outwards)}
 
 
 @dataclass(frozen=True)

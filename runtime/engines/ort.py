@@ -14,6 +14,8 @@ from trkx.runtime.engines.base import Float, Int, not_loadable
 from trkx.runtime.precision import EXACT, FILE_TYPES, precisions
 
 LOG_ERRORS_ONLY = 3
+NO_OTHER_FILES = "session.model_external_initializers_file_folder_path"
+"""Where ONNX Runtime looks for weights that are not in the file; of bytes, if not said, in the current folder."""
 ON_A_CPU = (EXACT, "fp16")
 """ONNX Runtime's CPU provider has no products in bfloat16."""
 
@@ -59,6 +61,7 @@ def open_engine(bundle: Bundle, threads: int, precision: str = EXACT) -> OrtEngi
     options.log_severity_level = LOG_ERRORS_ONLY
     options.enable_mem_pattern = False  # sizes differ from event to event: patterns would be kept for each
     options.add_session_config_entry("session.force_spinning_stop", "1")  # leave the cores to the next stage
+    options.add_session_config_entry(NO_OTHER_FILES, "/dev/null")  # weights that lie beside a file are verified by nobody
     sessions = {}
     for stage, type_ in _types(bundle, precision).items():
         data = bundle.read(stage, "onnx", type_)

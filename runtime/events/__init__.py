@@ -3,6 +3,7 @@
 from trkx.runtime.events.event import Event, Particles, Truth
 from trkx.runtime.events.parquet import write_event_parquet
 from trkx.runtime.events.reader import EventSource, open_events, read_event
+from trkx.runtime.events.trackml import write_event_trackml
 from trkx.runtime.events.writers import write_prototracks, write_trackml_submission, write_tracks_parquet
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "open_events",
     "read_event",
     "write_event_parquet",
+    "write_event_trackml",
     "write_prototracks",
     "write_trackml_submission",
     "write_tracks_parquet",

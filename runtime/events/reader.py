@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,8 @@ from trkx.runtime.events.event import Event
 from trkx.runtime.events.tables import read_header
 
 Format = Literal["trackml", "acts", "parquet"]
+Listing = Mapping[tuple[int, str], Mapping[str, Path]]
+"""Event files of a folder: event id and family ("csv" or "parquet") to stem to path."""
 NAME = re.compile(r"event(\d+)-([A-Za-z0-9_-]+)\.(csv|csv\.gz|parquet)")
 MAX_EVENT_ID = (1 << 63) - 1  # outputs hold event ids as int64
 ACTS_HITS = ("spacepoint", "spacepoints", "measurements", "simhits", "hits")  # what may serve as hits, best first
@@ -60,10 +63,11 @@ def open_events(paths: str | Path | Iterable[str | Path]) -> list[EventSource]:
     """
     given = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     found: dict[tuple[Path, int], EventSource] = {}
+    listed = cache(_files)  # thousands of files may be named, all of one folder
     for path in given:
         if not path.exists():
             raise InputError(f"{path}: no such file or folder.")
-        for source in _in_folder(path) if path.is_dir() else [_of_file(path)]:
+        for source in _in_folder(path, listed(path)) if path.is_dir() else [_of_file(path, listed(path.parent))]:
             key = (next(iter(source.files.values())).parent.resolve(), source.event_id)
             if key not in found or not path.is_dir():
                 found[key] = source
@@ -86,24 +90,22 @@ def read_event(path: str | Path) -> Event:
     return sources[0].read()
 
 
-def _in_folder(folder: Path) -> list[EventSource]:
-    events = _files(folder)
+def _in_folder(folder: Path, events: Listing) -> list[EventSource]:
     sources = []
     for (event_id, _), files in events.items():
-        family = [kind for number, kind in events if number == event_id and _has_hits(events[number, kind])]
-        if len(family) > 1:
+        if all(_has_hits(events.get((event_id, kind), {})) for kind in ("csv", "parquet")):
             raise InputError(f"{folder}: holds event {event_id} as Parquet and as CSV; name the files of the one that is meant.")
         if _has_hits(files):
             sources.append(EventSource(event_id, _format(files), MappingProxyType(files)))
     return sources
 
 
-def _of_file(path: Path) -> EventSource:
+def _of_file(path: Path, events: Listing) -> EventSource:
     match = NAME.fullmatch(path.name)
     if not match:
         raise InputError(f"{path}: not the name of an event file; expected {LOOKED_FOR}.")
     event_id = _number(path, match[1])
-    files = dict(_files(path.parent)[event_id, _family(match[3])])
+    files = dict(events[event_id, _family(match[3])])
     files[match[2]] = path
     if match[2] in ACTS_HITS:
         for better in ACTS_HITS[: ACTS_HITS.index(match[2])]:
@@ -114,8 +116,8 @@ def _of_file(path: Path) -> EventSource:
     return EventSource(event_id, _format(files), MappingProxyType(files))
 
 
-def _files(folder: Path) -> dict[tuple[int, str], dict[str, Path]]:
-    """Return the event files of a folder: event id and family ("csv" or "parquet") to stem to path."""
+def _files(folder: Path) -> Listing:
+    """Return the event files of a folder."""
     try:
         names = sorted(folder.iterdir())
     except OSError as error:

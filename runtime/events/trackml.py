@@ -1,16 +1,20 @@
-"""TrackML events: `event<number>-{hits,cells,truth,particles}.csv` or `.csv.gz`; only hits are needed."""
+"""TrackML events: `event<number>-{hits,cells,truth,particles}.csv` or `.csv.gz`; only hits are needed to read one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trkx.errors import InputError
 from trkx.runtime.events.event import Event, Particles, Truth
+from trkx.runtime.events.output import csv_bytes, write_files
 from trkx.runtime.events.tables import cell_sums, positions, read_csv, rows_of
+
+STEMS = ("hits", "cells", "truth", "particles")
 
 
 def read(event_id: int, files: Mapping[str, Path]) -> Event:
@@ -50,6 +54,57 @@ def read(event_id: int, files: Mapping[str, Path]) -> Event:
         truth=_truth(files["truth"], hit_id, position, particles) if "truth" in files else None,
         source=str(path),
     ).checked()
+
+
+def write_event_trackml(folder: Path, event: Event) -> Path:
+    """Write an event's hits and what is known of its truth and particles as TrackML CSV, and return the path of its hits file.
+
+    `read` gives the same event, but for `truth.order`: TrackML has no column for times, so it becomes a distance. True positions
+    and momenta of hits (tx … tpz) are not in an `Event` and are left out. Files are put in place at once, old ones replaced.
+
+    Args:
+        folder: made if it is not there.
+        event: without cell features, which TrackML's cells file can't hold.
+
+    Raises:
+        InputError: an event with cell features, or one that is not sound.
+        TrkxError: no space, no permission; what was there is untouched.
+    """
+    event.checked()
+    if event.cells:
+        raise InputError(
+            f"event {event.event_id}: TrackML's files hold cells, no features of them, found {', '.join(event.cells)}; "
+            "write Parquet."
+        )
+    modules = {"volume_id": event.volume, "layer_id": event.layer, "module_id": event.module}
+    tables: dict[str, dict[str, NDArray[Any] | None]] = {}
+    tables["hits"] = {"hit_id": event.hit_id, **_axes("xyz", event.position), **modules}
+    truth = event.truth
+    if truth is not None:
+        tables["truth"] = {"hit_id": event.hit_id, "particle_id": truth.particle_id, "weight": truth.weight}
+        if truth.particles is not None:
+            tables["particles"] = _particle_columns(truth.particles, truth.particle_id)
+    path = {stem: folder / f"event{event.event_id:09d}-{stem}.csv" for stem in STEMS}
+    contents = {
+        path[stem]: csv_bytes({name: column for name, column in table.items() if column is not None})
+        for stem, table in tables.items()
+    }
+    # an older event's files would be read along with these
+    packed = [one.with_name(f"{one.name}.gz") for one in path.values()]
+    write_files(contents, stale=[*packed, *(one for stem, one in path.items() if stem not in tables)])
+    return path["hits"]
+
+
+def _axes(names: Iterable[str], values: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    return {name: np.ascontiguousarray(values[:, axis]) for axis, name in enumerate(names)}
+
+
+def _particle_columns(particles: Particles, of_hit: NDArray[np.int64]) -> dict[str, NDArray[Any] | None]:
+    hits = np.bincount(rows_of(particles.particle_id, of_hit) + 1, minlength=len(particles) + 1)[1:]
+    return {
+        "particle_id": particles.particle_id, "particle_type": particles.pdg, **_axes(("vx", "vy", "vz"), particles.vertex),
+        **_axes(("px", "py", "pz"), particles.momentum), "q": particles.charge, "nhits": hits,
+    }  # fmt: skip
 
 
 def _particles(path: Path) -> Particles:

@@ -114,7 +114,8 @@ def _ids(known: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int6
     return np.where(found, place + 1, 0).astype(np.int64)
 
 
-def _simulate_to(spec: SimulationSpec, event_id: int, folder: Path) -> tuple[int, int]:
+def simulate_to_parquet(spec: SimulationSpec, event_id: int, folder: Path) -> tuple[int, int]:
+    """Write one event as Parquet, and return (event_id, hits)."""
     from trkx.runtime.events.parquet import write_event_parquet
 
     event = simulate_event(spec, event_id)
@@ -122,9 +123,18 @@ def _simulate_to(spec: SimulationSpec, event_id: int, folder: Path) -> tuple[int
     return event_id, len(event)
 
 
+def simulate_to_trackml(spec: SimulationSpec, event_id: int, folder: Path) -> tuple[int, int]:
+    """Write one event as TrackML CSV, which does not hold times and settings, and return (event_id, hits)."""
+    from trkx.runtime.events.trackml import write_event_trackml
+
+    event = simulate_event(spec, event_id)
+    write_event_trackml(folder, event)
+    return event_id, len(event)
+
+
 def simulate(spec: SimulationSpec, events: range, folder: Path, processes: int = 1,
-             write: Callable[[SimulationSpec, int, Path], tuple[int, int]] = _simulate_to) -> Iterator[tuple[int, int]]:
-    """Write events as Parquet and yield (event_id, hits) as each is done; the files do not depend on `processes`."""
+             write: Callable[[SimulationSpec, int, Path], tuple[int, int]] = simulate_to_parquet) -> Iterator[tuple[int, int]]:
+    """Write events (Parquet if not said otherwise) and yield (event_id, hits) as each is done, the same for any `processes`."""
     if processes <= 1 or len(events) <= 1:
         yield from (write(spec, event_id, folder) for event_id in events)
         return

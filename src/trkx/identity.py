@@ -38,12 +38,12 @@ def require_same(
     Specs are compared as they are read, so a key that a later trkx adds with a default makes no difference.
 
     Args:
-        metadata: `metadata_props` of an ONNX file, or `__metadata__` of a safetensors file.
+        metadata: `metadata_props` of an ONNX file, extra files of a TorchScript file, or `__metadata__` of a safetensors file.
         spec: what `bundle.json` says.
         where: the file, for the message.
         stage: what the file is used for, None if the file serves every stage.
         precision: "float32", "float16" or "bfloat16", of an ONNX file.
-        target: of an ONNX file, such as "ort-cpu".
+        target: such as "ort-cpu".
 
     Raises:
         BundleError: the metadata is absent, unreadable, or names something else; the message says what differs.

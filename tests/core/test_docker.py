@@ -165,7 +165,8 @@ def test_scripts_refuse(script: str, words: tuple[str, ...], code: int, message:
 @pytest.mark.parametrize(("answer", "code"), [("sha256:" + "ab" * 32, 0), ("nothing", 1)])
 def test_pin_prints_digests(answer: str, code: int, tmp_path: Path) -> None:
     stand_in = tmp_path / "docker"
-    stand_in.write_text(f'#!/bin/sh\n[ "$1 $2 $3" = "buildx imagetools inspect" ] && echo {answer}\n', "utf-8")
+    script = f'case "$*" in "buildx version") ;; "buildx imagetools inspect "*) echo {answer} ;; *) exit 1 ;; esac'
+    stand_in.write_text(f"#!/bin/sh\n{script}\n", "utf-8")
     stand_in.chmod(0o755)
     done = run(DOCKER / "pin.sh", DOCKER / "cpu.Dockerfile", PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     assert done.returncode == code
@@ -173,6 +174,13 @@ def test_pin_prints_digests(answer: str, code: int, tmp_path: Path) -> None:
         assert done.stdout == f"--build-arg BASE=python:3.11-slim-bookworm@{answer}\n"
     else:
         assert "expected sha256:…, found 'nothing'" in done.stderr
+
+
+def test_pin_says_that_it_needs_buildx(tmp_path: Path) -> None:
+    (tmp_path / "docker").write_text("#!/bin/sh\nexit 1\n", "utf-8")
+    (tmp_path / "docker").chmod(0o755)
+    done = run(DOCKER / "pin.sh", DOCKER / "cpu.Dockerfile", PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert (done.returncode, done.stdout) == (1, "") and "needs docker with its plugin buildx" in done.stderr
 
 
 def left_by_builds() -> set[str]:

@@ -51,8 +51,8 @@ def cpp_torch(cpp_base: Path) -> Path:
 
 @pytest.fixture(scope="session", params=["address,undefined", "thread"])
 def cpp_sanitized(request: pytest.FixtureRequest, cpp_base: Path, ort_root: Path) -> Path:
-    """Build folder with ONNX Runtime and a sanitizer: the tests alone."""
+    """Build folder with ONNX Runtime and a sanitizer: the tests and trkx-run."""
     name = "sanitized-" + request.param.replace(",", "-")
     options = [f"-DTRKX_SANITIZE={request.param}", "-DTRKX_TORCH=OFF", "-DTRKX_ONNXRUNTIME=ON", f"-DONNXRUNTIME_ROOT={ort_root}",
                "-DCMAKE_BUILD_TYPE=Debug"]
-    return built(cpp_base, name, options, ("trkx_tests",))
+    return built(cpp_base, name, options, ("trkx_tests", "trkx-run"))

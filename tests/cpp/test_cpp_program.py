@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import os
+import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from support.cpp import said, write_csv_event
 from support.small_events import small_events
 
 from trkx import __version__
-from trkx.bundle import Bundle
+from trkx.bundle import Bundle, write_manifest
+from trkx.export.torchscript_file import torchscript_is_meant
+from trkx.identity import SPEC_KEY, STAGE_KEY, TARGET_KEY
 from trkx.runtime.events import Event, read_event, write_prototracks, write_trackml_submission
 from trkx.runtime.pipeline import Pipeline
 from trkx.runtime.tracks import Tracks
@@ -38,9 +46,9 @@ def tracks_of(bundle: Path, events: Path, engine: str, precision: str = "fp32") 
     return [pipeline.run(read_event(path)) for path in sorted(events.glob("*-hits.csv"))]
 
 
-def run(build: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
+def run(build: Path, *words: str | Path, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [str(build / "trkx-run"), *map(str, words)]
-    return subprocess.run(command, text=True, capture_output=True, timeout=120)
+    return subprocess.run(command, text=True, capture_output=True, timeout=120, cwd=folder)
 
 
 def same_files(build: Path, bundle: Path, events: Path, out: Path, tracks: list[Tracks], *more: str) -> None:
@@ -88,6 +96,9 @@ def test_packages_of_aotinductor_give_the_tracks_of_torchscript(cpp_torch: Path,
     same_files(cpp_torch, tmp_path / "bundle", events, tmp_path, tracks, "--engine", "aoti")
     said([cpp_torch / "tests" / "test_engine_aoti"], {"TRKX_TEST_AOTI_BUNDLE": str(tmp_path / "bundle")})
     assert not list(Path("/tmp").glob("trkx-??????/*.pt2")), "private copies stay behind"
+    command = [cpp_torch / "trkx-run", tmp_path / "bundle", events, "--out", tmp_path / "out", "--engine", "aoti"]
+    nowhere = subprocess.run(command, text=True, capture_output=True, env={**os.environ, "TMPDIR": "/nonexistent"})
+    assert nowhere.returncode == 1 and "name another folder in TMPDIR" in nowhere.stderr
 
 
 def test_neither_program_needs_the_other_library(cpp_onnx: Path, cpp_torch: Path) -> None:
@@ -112,7 +123,8 @@ def test_times_tell_every_stage_of_every_event(cpp_onnx: Path, tiny_bundle: Path
 @pytest.mark.parametrize(
     ("words", "code", "said_so"),
     [
-        ((), 2, "expected a bundle and events"),
+        ((), 2, "expected a bundle and events, found neither."),
+        (("B",), 2, "/bundle' alone."),
         (("B", "E"), 2, "--out is missing"),
         (("B", "E", "--out", "O", "--threads", "0"), 2, "--threads: expected a whole number from 1"),
         (("B", "E", "--out", "O", "--limit", "many"), 2, "found 'many'"),
@@ -164,23 +176,122 @@ def test_a_bundle_that_is_not_whole_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("build", "format"), [("cpp_onnx", "onnx"), ("cpp_torch", "torchscript")])
 def test_a_file_of_another_stage_is_refused_though_its_checksum_is_right(
-    cpp_onnx: Path, tiny_bundle: Path, events: Path, tmp_path: Path
+    request: pytest.FixtureRequest, build: str, format: str, tiny_bundle: Path, events: Path, tmp_path: Path
 ) -> None:
-    from dataclasses import replace
-
-    from trkx.bundle import write_manifest
-
     target = tmp_path / "bundle"
     shutil.copytree(tiny_bundle, target)
     manifest = Bundle.open(target).manifest
     other = {"gnn": "filter", "filter": "gnn"}
-    files = tuple(replace(one, stage=other[one.stage]) if one.stage in other and one.format == "onnx" and not one.target else one
+    files = tuple(replace(one, stage=other[one.stage]) if one.stage in other and one.format == format and not one.target else one
                   for one in manifest.files)
     write_manifest(target, replace(manifest, files=files))
-    ended = run(cpp_onnx, target, events, "--out", tmp_path / "out")
+    ended = run(request.getfixturevalue(build), target, events, "--out", tmp_path / "out")
     assert ended.returncode == 1
     assert "expected stage filter, as bundle.json says, found 'gnn'" in ended.stderr
+
+
+def with_file(bundle: Path, folder: Path, name: str, data: bytes) -> Path:
+    """Return a copy of a bundle in which a file holds other bytes, listed with their checksum."""
+    target = folder / "bundle"
+    shutil.copytree(bundle, target)
+    (target / name).write_bytes(data)
+    manifest = Bundle.open(bundle).manifest
+    listed = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    write_manifest(target, replace(manifest, files=tuple(
+        replace(one, **listed) if one.path == name else one for one in manifest.files
+    )))
+    return target
+
+
+def test_a_torchscript_file_that_does_not_say_what_it_is_for_is_refused(
+    cpp_torch: Path, tiny_bundle: Path, events: Path, tmp_path: Path
+) -> None:
+    bare, data = io.BytesIO(), (tiny_bundle / "gnn.pt").read_bytes()
+    with torchscript_is_meant():
+        torch.jit.save(torch.jit.load(io.BytesIO(data)), bare)
+    ended = run(cpp_torch, with_file(tiny_bundle, tmp_path, "gnn.pt", bare.getvalue()), events, "--out", tmp_path / "out")
+    assert ended.returncode == 1
+    assert "gnn.pt: expected metadata pkg.trkx.spec, found none" in ended.stderr
+
+
+def test_a_network_that_raises_says_why(cpp_torch: Path, tiny_bundle: Path, events: Path, tmp_path: Path) -> None:
+    class Raises(torch.nn.Module):
+        def forward(self, x: torch.Tensor, edge_index: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("the sky is falling")
+
+    extra = dict.fromkeys([SPEC_KEY, STAGE_KEY, TARGET_KEY], "")
+    made = io.BytesIO()
+    with torchscript_is_meant():
+        torch.jit.load(io.BytesIO((tiny_bundle / "gnn.pt").read_bytes()), _extra_files=extra)
+        torch.jit.save(torch.jit.script(Raises().eval()), made, _extra_files=extra)
+    ended = run(cpp_torch, with_file(tiny_bundle, tmp_path, "gnn.pt", made.getvalue()), events, "--out", tmp_path / "out")
+    assert ended.returncode == 1
+    assert "stage gnn failed on" in ended.stderr and "the sky is falling" in ended.stderr
+    assert "frame #" not in ended.stderr and "File " not in ended.stderr
+
+
+def test_weights_beside_an_onnx_file_are_not_read(cpp_onnx: Path, tiny_bundle: Path, events: Path, tmp_path: Path) -> None:
+    import onnx
+
+    model = onnx.load_model(tiny_bundle / "gnn.onnx")
+    place = tmp_path / "here"
+    place.mkdir()
+    onnx.save_model(model, place / "gnn.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    assert (place / "weights.bin").stat().st_size > 0
+    target = with_file(tiny_bundle, tmp_path, "gnn.onnx", (place / "gnn.onnx").read_bytes())
+    shutil.copy(place / "weights.bin", target)
+    for folder in (place, target):
+        ended = run(cpp_onnx, target, events, "--out", tmp_path / "out", folder=folder)
+        assert ended.returncode == 1
+        assert "gnn.onnx" in ended.stderr and "Its weights must be inside the file" in ended.stderr
+        assert "\x1b" not in ended.stderr and ended.stderr.startswith("error: "), "the library speaks for itself"
+
+
+def test_devices_and_links_are_written_to_not_replaced(cpp_onnx: Path, tiny_bundle: Path, events: Path, tmp_path: Path) -> None:
+    link, file, pipe = tmp_path / "link.json", tmp_path / "file.json", tmp_path / "pipe"
+    link.symlink_to(file)
+    words = [tiny_bundle, events, "--out", tmp_path / "out", "--limit", "1", "--times"]
+    assert run(cpp_onnx, *words, link).returncode == 0
+    assert link.is_symlink() and json.loads(file.read_text())["events"]
+    ended = run(cpp_onnx, *words, "/dev/stderr")
+    assert ended.returncode == 0 and json.loads(ended.stderr)["events"]
+    os.mkfifo(pipe)
+    reading = subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True)
+    assert run(cpp_onnx, *words, pipe).returncode == 0
+    assert json.loads(reading.communicate(timeout=60)[0])["events"] and pipe.is_fifo()
+
+
+def test_an_event_that_is_a_pipe_is_refused(cpp_onnx: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "event000000001-hits.csv")
+    ended = run(cpp_onnx, tiny_bundle, tmp_path, "--out", tmp_path / "out")
+    assert ended.returncode == 1
+    assert "event000000001-hits.csv: could not be read (not a regular file)" in ended.stderr
+
+
+def test_an_output_that_is_full_is_an_error(cpp_onnx: Path, tiny_bundle: Path, events: Path, tmp_path: Path) -> None:
+    for words in ([tiny_bundle, events, "--out", tmp_path / "out", "--limit", "1"], ["--help"]):
+        with Path("/dev/full").open("w") as full:
+            command = [str(cpp_onnx / "trkx-run"), *map(str, words)]
+            ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
+        assert ended.returncode == 1 and "standard output" in ended.stderr
+
+
+def test_more_threads_than_cores_are_not_taken(cpp_onnx: Path, tiny_bundle: Path, events: Path, tmp_path: Path) -> None:
+    ended = run(cpp_onnx, tiny_bundle, events, "--out", tmp_path / "out", "--limit", "1", "--engine-threads", "1024")
+    assert ended.returncode == 0
+    assert re.search(r"warning: --engine-threads 1024 is more than the (\d+) cores? here; taken as \1\.", ended.stderr)
+
+
+def test_the_report_s_words_and_columns(cpp_onnx: Path, tiny_bundle: Path, events: Path, tmp_path: Path) -> None:
+    ended = run(cpp_onnx, tiny_bundle, events / "event000000001-hits.csv", "--out", tmp_path / "out")
+    lines = ended.stdout.splitlines()
+    assert re.fullmatch(r"stage +time \(ms\) +out", lines[1]) and set(lines[2]) == {"─"} == set(lines[-4])
+    end = len(lines[1])
+    assert all(line[end - 1].isdigit() and line[end] == " " for line in lines[4:-4]), "numbers end where their column's name does"
+    assert lines[-2] == f"0 tracks of 1 event in {tmp_path / 'out'}"
+    assert re.fullmatch(r"(\d\.\d{2,3}|\d\d\.\d|[\d,]{3,}) events/s", lines[-1])
 
 
 def test_a_bad_event_stops_the_run_after_those_before_it(cpp_onnx: Path, tiny_bundle: Path, events: Path, tmp_path: Path) -> None:

@@ -382,7 +382,8 @@ def test_neighbours_and_sentences_follow_what_was_measured() -> None:
     assert config["track_building"] == {"stage": "BoostTrackBuilding", "minCandidateSize": 5}
     assert config["algorithm"]["minMeasurementsPerTrack"] == 5
     told = " ".join(config["differences"])
-    for words in ("no such track builder", "The cut 0.4", "nearest 10", "event 7 has 700", "smaller to the larger index"):
+    for words in ("no such track builder", "The cut 0.4", "None was measured", "nearest 10", "smaller to the larger index",
+                  "event 7, the event that the export was checked with, has 700"):
         assert words in told
     plain = " ".join(configuration(tiny_spec(), ACTS_TARGETS[:2], SIZES)["differences"])
     assert "track builder" not in plain and "nearest" not in plain
@@ -539,6 +540,27 @@ struct GraphConstructionBase { virtual ~GraphConstructionBase() = default; };
 struct EdgeClassificationBase { virtual ~EdgeClassificationBase() = default; };
 struct TrackBuildingBase { virtual ~TrackBuildingBase() = default; }; }
 """
+PIPELINE_HPP = """
+#pragma once
+#include <cstdint>
+#include "Stages.hpp"
+namespace ActsPlugins { struct GnnHook {}; struct GnnTiming;
+class GnnPipeline { public:
+GnnPipeline(std::shared_ptr<GraphConstructionBase>, std::vector<std::shared_ptr<EdgeClassificationBase>>,
+  std::shared_ptr<TrackBuildingBase>, std::unique_ptr<const Acts::Logger>, bool = false) {}
+std::vector<std::vector<int>> run(std::vector<float>&, const std::vector<std::uint64_t>&, std::vector<int>&, Device,
+  const GnnHook& = {}, GnnTiming* = nullptr) const { return {}; } }; }
+"""
+USE = """
+#include <utility>
+void use(const std::filesystem::path& folder, const std::filesystem::path& moduleMap, const ActsPlugins::Device& device,
+         Acts::Logging::Level level, std::unique_ptr<const Acts::Logger> logger,
+         std::shared_ptr<ActsPlugins::GraphConstructionBase> mine) {
+%s
+static_cast<void>(folder), static_cast<void>(moduleMap), static_cast<void>(device), static_cast<void>(mine);
+static_cast<void>(candidates);
+}
+"""
 MEMBERS = {
     ("TorchMetricLearning", "GraphConstructionBase"): "std::string modelPath; std::vector<int> selectedFeatures; "
     "int embeddingDim; float rVal; int knnVal; bool shuffleDirections; Device device;",
@@ -554,8 +576,8 @@ MEMBERS = {
 }
 
 
-def compiled(text: str, folder: Path) -> str:
-    """Return what g++ says of a snippet, "" if nothing."""
+def compiled(text: str, folder: Path, use: str = "") -> str:
+    """Return what g++ says of a snippet that is included, twice, and of code that uses it; "" if nothing."""
     if shutil.which("g++") is None:
         pytest.skip("not checked: no g++ here")
     plugin = folder / "ActsPlugins" / "Gnn"
@@ -563,15 +585,16 @@ def compiled(text: str, folder: Path) -> str:
     (folder / "Acts" / "Utilities").mkdir(parents=True, exist_ok=True)
     (folder / "Acts" / "Utilities" / "Logger.hpp").write_text('#pragma once\n#include "ActsPlugins/Gnn/Stages.hpp"\n')
     (plugin / "Stages.hpp").write_text(STAGES_HPP)
-    (plugin / "GnnPipeline.hpp").write_text('#pragma once\n#include "Stages.hpp"\n')
+    (plugin / "GnnPipeline.hpp").write_text(PIPELINE_HPP)
     for (name, base), members in MEMBERS.items():
         (plugin / f"{name}.hpp").write_text(
             f'#pragma once\n#include "Stages.hpp"\nnamespace ActsPlugins {{ struct {name} : {base} {{\n'
             f"struct Config {{ {members} }};\n{name}(const Config&, std::unique_ptr<const Acts::Logger>) {{}} }}; }}\n"
         )
-    (folder / "snippet.cpp").write_text(text)
+    (folder / "acts_pipeline.hpp").write_text(text)
+    (folder / "use.cpp").write_text(2 * '#include "acts_pipeline.hpp"\n' + use)
     options = ["-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion"]
-    result = subprocess.run(["g++", *options, "-I", ".", "snippet.cpp"], cwd=folder, capture_output=True, text=True, check=False)
+    result = subprocess.run(["g++", *options, "-I", ".", "use.cpp"], cwd=folder, capture_output=True, text=True, check=False)
     return result.stderr
 
 
@@ -585,7 +608,11 @@ CONFIGURATIONS: Mapping[str, Callable[[], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_the_cpp_snippet_compiles(name: str, tmp_path: Path) -> None:
-    assert compiled(cpp_snippet(CONFIGURATIONS[name]()), tmp_path) == ""
+    """And so does what the README has: `GnnPipeline` as in ACTS's header (main, August 2026)."""
+    config = CONFIGURATIONS[name]()
+    block = re.search(r"```cpp\n(.*?)```", readme(config), re.DOTALL)
+    assert block is not None
+    assert compiled(cpp_snippet(config), tmp_path, USE % block[1].replace('#include "acts_pipeline.hpp"', "")) == ""
 
 
 def test_a_cpp_snippet_with_an_unknown_option_does_not_compile(tmp_path: Path) -> None:
@@ -603,6 +630,8 @@ def numbers(value: Any) -> list[float]:
 def test_every_option_in_the_cpp_snippet_is_that_of_acts_json(name: str) -> None:
     config = CONFIGURATIONS[name]()
     text = cpp_snippet(config)
+    cuts = iter(re.findall(r"float gnnCut = (\S+?)\)", text))  # the default of an argument, one for each back end
+    text = re.sub(r"config\.cut = gnnCut;", lambda _: f"config.cut = {next(cuts)};", text)
     scales = re.search(r"featureScales = \{(.*)\};", text)
     assert scales is not None
     assert [float(word.strip().rstrip("f")) for word in scales[1].split(",")] == config["feature_scales"]
@@ -623,7 +652,7 @@ def test_every_option_in_the_cpp_snippet_is_that_of_acts_json(name: str) -> None
         path = stage.get("engine", stage.get("model"))
         assert path is None or f'(folder / "{path}").string()' == written.pop("modelPath")
         written.pop("device", None), written.pop("moduleMapPath", None)
-        skipped = {"stage", "backend", "network", "model", "engine", "profile", "measured_neighbours"}
+        skipped = {"stage", "backend", "network", "model", "engine", "profile", "measured_neighbours", "measured_on"}
         options = {key: value for key, value in stage.items() if key not in skipped}
         assert written.keys() == options.keys()
         for key, value in options.items():

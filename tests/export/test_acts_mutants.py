@@ -118,6 +118,72 @@ class Keeps(nn.Module):
         return piece
 
 
+class Scratch(nn.Module):
+    """Copies x into memory of its own and reads it there: two threads mix their hits."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("kept", torch.zeros(5000, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        piece = self.kept[: x.shape[0]]
+        piece.copy_(x)
+        output: Tensor = self.network(piece)
+        return output
+
+
+class Attribute(nn.Module):
+    """Adds a tensor that is neither parameter nor buffer: `to` leaves it where it is."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.zero = torch.zeros(1)
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        logits: Tensor = self.network(x, edge_index)
+        return logits + self.zero
+
+
+class OnDefaultDevice(nn.Module):
+    """Numbers edges on the default device, for an index that CUDA would take or not."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        logits: Tensor = self.network(x, edge_index)
+        return logits[torch.arange(logits.shape[0])]
+
+
+class Large(nn.Module):
+    """Turns the sign of every logit beyond 25 000."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        logits: Tensor = self.network(x, edge_index)
+        return torch.cat([logits[:25_000], -logits[25_000:]])
+
+
+class PutsBack(nn.Module):
+    """Writes into x and puts it back."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        x.neg_()
+        x.neg_()
+        logits: Tensor = self.network(x, edge_index)
+        return logits
+
+
 def inputs(stage: str, kind: torch.dtype = torch.float32) -> tuple[Tensor, ...]:
     x = torch.rand(HITS, 3, generator=torch.Generator().manual_seed(0)).to(kind)
     return (x,) if stage == "embedding" else (x, torch.tensor([[0, 1, 2, 4], [3, 2, 9, 7]]))
@@ -140,8 +206,15 @@ def script(stage: str, before: Change = None, after: Change = None) -> Callable[
 
 
 def keeps(made: Made) -> bytes:
-    with torchscript_is_meant():
-        return saved(torch.jit.script(Keeps(traced("filter", made.forms["filter"]))))
+    return scripted("filter", Keeps)(made)
+
+
+def scripted(stage: str, wrapper: Callable[[nn.Module], nn.Module]) -> Callable[[Made], bytes]:
+    def mutant(made: Made) -> bytes:
+        with torchscript_is_meant():
+            return saved(torch.jit.script(wrapper(traced(stage, made.forms[stage])).eval()))
+
+    return mutant
 
 
 def not_turned(made: Made) -> bytes:
@@ -266,6 +339,27 @@ def test_a_wrong_file_is_caught(group: str, name: str, caught: Callable[[str], l
     assert any(row.file == "" for row in caught(group))  # and so does the whole chain
 
 
+QUIET: Mapping[str, Mapping[str, tuple[str, Callable[[Made], bytes], str]]] = {
+    "five": {
+        "hits in memory of its own": ("embedding.pt", scripted("embedding", Scratch), "inputs unchanged"),
+        "many edges": ("filter.pt", scripted("filter", Large), "many edges"),
+        "a tensor that is no buffer": ("gnn.pt", scripted("gnn", Attribute), "any device"),
+    },
+    "six": {
+        "x written to and put back": ("filter.pt", scripted("filter", PutsBack), "inputs unchanged"),
+        "a tensor on the default device": ("gnn.pt", scripted("gnn", OnDefaultDevice), "any device"),
+    },
+}
+"""Mutants that give right tracks here: one event on a CPU, one thread, few edges."""
+
+
+@pytest.mark.parametrize("group", QUIET)
+def test_a_file_that_is_wrong_elsewhere_is_caught(group: str, made: Made) -> None:
+    bundle = changed(made.bundle, made.folder / group, {f"acts/{file}": make(made) for file, make, _ in QUIET[group].values()})
+    failed = {(row.file, row.case) for row in failures(made, bundle) if row.case != "threads at once"}  # by chance
+    assert failed == {(f"acts/{file}", case) for file, _, case in QUIET[group].values()}
+
+
 Config = dict[str, Any]
 
 
@@ -298,6 +392,13 @@ def radius(config: Config) -> None:
     config["graph"]["rVal"] *= 1.05
 
 
+def algorithm(config: Config) -> None:
+    config["algorithm"]["shrinkNodes"] = True
+    config["graph"]["knnVal"] = 1
+    of(config, "filter.onnx")["featureScales"] = [1000.0, 3.0, 1000.0]
+    of(config, "filter.pt")["nChunks"] = 0
+
+
 def shuffled(config: Config) -> None:
     config["graph"]["shuffleDirections"] = True
     config["track_building"]["minCandidateSize"] = 5
@@ -319,7 +420,13 @@ CONFIGS: Mapping[Callable[[Config], None], tuple[tuple[str, str], ...]] = {
     scales: (("acts.json", "features and scales"), ("", "hits to candidates, torch"), ("", "hits to candidates, onnx")),
     features: (("acts.json", "features and scales"), ("", "hits to candidates, torch"), ("", "hits to candidates, onnx")),
     radius: (("acts.json", "edge building"), ("", "hits to candidates, torch, shrinkNodes")),
-    shuffled: (("acts.json", "edge building"), ("acts.json", "track building"), ("", "hits to candidates, torch")),
+    algorithm: (
+        ("acts.json", "every option"), ("filter.onnx", "graphs as ACTS feeds them"), ("", "hits to candidates, onnx"),
+    ),
+    shuffled: (
+        ("acts.json", "every option"), ("acts.json", "edge building"), ("acts.json", "track building"),
+        ("", "hits to candidates, torch"),
+    ),
 }
 """What is done to acts.json, and the checks that must notice, (file, case) each."""
 
@@ -332,14 +439,14 @@ def test_a_wrong_configuration_is_caught(change: Callable[[Config], None], made:
 
 
 def test_code_that_says_something_else_is_caught(made: Made) -> None:
-    text = (made.bundle / "acts" / "acts_pipeline.cpp").read_bytes()
+    text = (made.bundle / "acts" / "acts_pipeline.hpp").read_bytes()
     other = text.replace(b"0.03", b"0.3")
     assert other != text
     bundle = changed(made.bundle, made.folder / "no-config", {"acts/acts.json": b"{}"})
     assert [(row.file, row.case) for row in failures(made, bundle)] == [("acts/acts.json", "read")]
-    bundle = changed(made.bundle, made.folder / "code", {"acts/acts_pipeline.cpp": other})
+    bundle = changed(made.bundle, made.folder / "code", {"acts/acts_pipeline.hpp": other})
     told = acts_rows_module.texts_of(Bundle.open(bundle)).rows
-    assert [row.file for row in told if row.status == "failed"] == ["acts/acts_pipeline.cpp"]
+    assert [row.file for row in told if row.status == "failed"] == ["acts/acts_pipeline.hpp"]
 
 
 def test_files_that_are_half_inside_keep_the_doors(made: Made) -> None:

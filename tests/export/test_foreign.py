@@ -217,7 +217,7 @@ def test_a_gnn_with_edge_features(tmp_path: Path, rng: np.random.Generator) -> N
     for engine in ("onnxruntime", "torchscript", "eager"):
         np.testing.assert_allclose(Pipeline.open(out, engine).engine.gnn(x, edges, attributes), wanted, atol=1e-5, rtol=0)
     assert sorted(path.name for path in (out / "acts").iterdir()) == [
-        "README.md", "acts.json", "acts_pipeline.cpp", "acts_pipeline.py", "gnn.pt", "tensorrt"]
+        "README.md", "acts.json", "acts_pipeline.hpp", "acts_pipeline.py", "gnn.pt", "tensorrt"]
     graph = onnx.load(out / "acts" / "tensorrt" / "gnn.onnx").graph
     assert [value.name for value in graph.input] == ["x", "edge_index", "edge_attr"]
     found = run(out / "acts" / "tensorrt" / "gnn.onnx", x, edges, attributes)

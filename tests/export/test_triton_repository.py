@@ -94,11 +94,36 @@ def test_a_stage_s_config_says_what_its_file_holds(bundle: Path, stage: str) -> 
         assert said == held
 
 
+def comments(text: str) -> str:
+    return "\n".join(line.removeprefix("# ") for line in text.splitlines() if line.startswith("#"))
+
+
+def test_comments_say_how_to_scale_and_what_parameters_mean() -> None:
+    spec = tiny_spec()
+    for stage in STAGES:
+        said = comments(stage_config(spec, stage))
+        assert ", ".join(f'"{feature.name}" / {feature.scale!r}' for feature in spec.features) in said
+        assert ("a logit an edge" in said) == (stage != "embedding")
+    said = comments(tracks_config(spec))
+    for words in ("0 for one per core", "relative to the model repository", "none is scaled"):
+        assert words in said
+    assert "tracks" not in comments(stage_config(ALONE, "gnn")), "there is no such model in its repository"
+
+
+def test_a_feature_s_name_does_not_leave_its_comment() -> None:
+    features = (*tiny_spec().features, FeatureSpec('a\nname: "b"\r\x85\u2028max_batch_size: 7', 2.0))
+    for text in (stage_config(tiny_spec(features=features), "embedding"), tracks_config(tiny_spec(features=features))):
+        config = text_format.Parse(text, model_config_pb2.ModelConfig())
+        assert config.name in ("embedding", "tracks") and config.max_batch_size == 0
+
+
 def test_a_gnn_with_edge_attributes_and_no_other_stage() -> None:
     spec = ALONE
     config = text_format.Parse(stage_config(spec, "gnn"), model_config_pb2.ModelConfig())
     assert [port.name for port in config.input] == ["x", "edge_index"]
-    with_attributes = type("Spec", (), {"features": spec.features, "edge_features": ("dr", "dphi"), "width": lambda self, _: 1})()
+    with_attributes = type("Spec", (), {
+        "features": spec.features, "edge_features": ("dr", "dphi"), "width": lambda self, _: 1, "makes_tracks": False
+    })()
     config = text_format.Parse(stage_config(with_attributes, "gnn"), model_config_pb2.ModelConfig())
     assert [(port.name, list(port.dims)) for port in config.input][2] == ("edge_attr", [-1, 2])
 

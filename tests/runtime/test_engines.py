@@ -2,6 +2,7 @@ import dataclasses
 import shutil
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -109,7 +110,9 @@ def test_an_edited_manifest_is_refused(name, tiny_bundle, tmp_path):
         Pipeline.open(copy, name)
 
 
-@pytest.mark.parametrize("name, file", [("onnxruntime", "embedding.onnx"), ("eager", "weights.safetensors")])
+@pytest.mark.parametrize(
+    "name, file", [("onnxruntime", "embedding.onnx"), ("torchscript", "embedding.pt"), ("eager", "weights.safetensors")]
+)
 def test_files_made_for_another_spec_are_refused(name, file, tiny_bundle, tmp_path):
     copy = shutil.copytree(tiny_bundle, tmp_path / "copy")
     manifest = Bundle.open(copy).manifest
@@ -119,13 +122,41 @@ def test_files_made_for_another_spec_are_refused(name, file, tiny_bundle, tmp_pa
         Pipeline.open(copy, name)
 
 
-def test_onnx_files_in_each_others_place_are_refused(tiny_bundle, tmp_path):
+def listed_anew(folder):
+    manifest = Bundle.open(folder, check=False).manifest
+    files = [file_entry(folder, file.path, file.stage, file.format, target=file.target) for file in manifest.files]
+    write_manifest(folder, dataclasses.replace(manifest, files=tuple(files)))
+
+
+@pytest.mark.parametrize("name, ending", [("onnxruntime", "onnx"), ("torchscript", "pt")])
+def test_files_in_each_others_place_are_refused(name, ending, tiny_bundle, tmp_path):
     copy = shutil.copytree(tiny_bundle, tmp_path / "copy")
-    shutil.copy(copy / "gnn.onnx", copy / "filter.onnx")
-    manifest = Bundle.open(copy, check=False).manifest
-    files = [file_entry(copy, file.path, file.stage, file.format, target=file.target) for file in manifest.files]
-    write_manifest(copy, dataclasses.replace(manifest, files=tuple(files)))
-    with pytest.raises(BundleError, match=r"filter\.onnx: expected the network of stage filter, found stage 'gnn'"):
+    shutil.copy(copy / f"gnn.{ending}", copy / f"filter.{ending}")
+    listed_anew(copy)
+    with pytest.raises(BundleError, match=rf"filter\.{ending}: expected the network of stage filter, found stage 'gnn'"):
+        Pipeline.open(copy, name)
+
+
+def test_a_torchscript_file_that_does_not_say_what_it_is_is_refused(tiny_bundle, tmp_path):
+    copy = shutil.copytree(tiny_bundle, tmp_path / "copy")
+    torch = pytest.importorskip("torch")
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        torch.jit.save(torch.jit.load(copy / "gnn.pt"), copy / "gnn.pt")
+    listed_anew(copy)
+    with pytest.raises(BundleError, match=r"gnn\.pt: expected metadata pkg\.trkx\.spec, found none"):
+        Pipeline.open(copy, "torchscript")
+
+
+def test_weights_beside_an_onnx_file_are_not_read(tiny_bundle, tmp_path, monkeypatch):
+    """Nobody has verified them: with zeros in their place the bundle would find other tracks."""
+    onnx = pytest.importorskip("onnx")
+    copy = shutil.copytree(tiny_bundle, tmp_path / "copy")
+    model = onnx.load(copy / "filter.onnx")
+    onnx.save(model, copy / "filter.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+    shutil.move(copy / "w.bin", tmp_path / "w.bin")
+    monkeypatch.chdir(tmp_path)
+    listed_anew(copy)
+    with pytest.raises(BundleError, match=r"filter\.onnx: "):
         Pipeline.open(copy, "onnxruntime")
 
 

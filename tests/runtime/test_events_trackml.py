@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from trkx.errors import InputError, TrkxWarning
-from trkx.runtime.events import open_events, read_event
+from trkx.runtime.events import Event, Particles, Truth, open_events, read_event, write_event_trackml
 
 HITS = "hit_id,x,y,z,volume_id,layer_id,module_id\n5,1,2,3.5,7,2,1\n9,-1,0,4,8,4,2\n7,0,1,-1,8,4,3\n"
 CELLS = "hit_id,ch0,ch1,value\n7,1,1,0.5\n5,1,2,0.25\n7,1,2,1.0\n99,0,0,3\n"
@@ -149,3 +150,65 @@ def test_public_event(golden: Path) -> None:
     assert np.isin(ids, truth.particles.particle_id).all()
     assert event.volume is not None and np.unique(event.volume).tolist() == [7, 8, 9, 12, 13, 14, 16, 17, 18]
     assert (event.cells["cell_count"] >= 1).all() and event.cells["cell_count"].sum() <= 18564
+
+
+def made(rng: np.random.Generator, hits: int = 500, particles: int = 20) -> Event:
+    """An event whose float32 columns have all their digits, from tiny to large."""
+
+    def numbers(*shape: int) -> np.ndarray:
+        return (rng.normal(size=shape) * 10.0 ** rng.integers(-30, 9, shape)).astype(np.float32)
+
+    ids = rng.permutation(np.arange(1, 10 * particles))[:particles].astype(np.int64)
+    table = Particles(ids, rng.integers(-2212, 2213, particles).astype(np.int32), numbers(particles), numbers(particles, 3),
+                      numbers(particles, 3))
+    truth = Truth(rng.choice(np.append(ids, 0), hits), numbers(hits), np.abs(numbers(hits)), table)
+    volume, layer, module = rng.integers(1, 2000, (3, hits)).astype(np.int32)
+    hit_id = rng.permutation(2**40 + np.arange(hits))
+    return Event(12, hit_id, numbers(hits, 3), volume, layer, module, truth=truth)
+
+
+def same(one: object, two: object) -> bool:
+    """Whether two events are equal to the bit, but for `order` and `source`."""
+    if isinstance(one, Event | Truth | Particles):
+        names = [name for name in vars(one) if name not in ("order", "source")]
+        return type(one) is type(two) and all(same(getattr(one, name), getattr(two, name)) for name in names)
+    if isinstance(one, np.ndarray):
+        return isinstance(two, np.ndarray) and one.dtype == two.dtype and np.array_equal(one, two)
+    return one == two
+
+
+def test_an_event_that_is_written_is_read_back_the_same(tmp_path: Path, rng: np.random.Generator) -> None:
+    event = made(rng)
+    assert write_event_trackml(tmp_path, event) == tmp_path / "event000000012-hits.csv"
+    assert sorted(path.name.split("-")[1] for path in tmp_path.iterdir()) == ["hits.csv", "particles.csv", "truth.csv"]
+    found = read_event(tmp_path)
+    assert same(found, event) and not same(found, replace(event, hit_id=event.hit_id[::-1]))
+    rows = (tmp_path / "event000000012-particles.csv").read_text().splitlines()
+    assert rows[0].split(",")[-1] == "nhits"
+    assert sum(int(row.split(",")[-1]) for row in rows[1:]) == np.count_nonzero(event.truth.particle_id)
+    assert int(rows[1].split(",")[-1]) == np.count_nonzero(event.truth.particle_id == event.truth.particles.particle_id[0])
+
+
+@pytest.mark.parametrize("bare", ["no weight", "no particles", "no truth", "no modules", "no hits"])
+def test_what_an_event_lacks_is_not_written(tmp_path: Path, rng: np.random.Generator, bare: str) -> None:
+    event = made(rng, hits=0 if bare == "no hits" else 5)
+    truth = event.truth
+    assert truth is not None
+    changes: dict[str, Event] = {
+        "no weight": replace(event, truth=replace(truth, weight=None)),
+        "no particles": replace(event, truth=replace(truth, particles=None)),
+        "no truth": replace(event, truth=None),
+        "no modules": replace(event, volume=None, layer=None, module=None),
+        "no hits": event,
+    }
+    put(tmp_path, 12, **FILES)
+    put(tmp_path, 12, packed=True, **FILES)
+    write_event_trackml(tmp_path, changes[bare])
+    assert same(read_event(tmp_path), changes[bare]), "files of an older event are read along"
+
+
+def test_features_of_cells_are_not_lost_in_silence(tmp_path: Path, rng: np.random.Generator) -> None:
+    event = replace(made(rng, hits=1), cells={"leta": np.ones(1, np.float32)})
+    with pytest.raises(InputError, match=r"event 12: .* found leta; write Parquet"):
+        write_event_trackml(tmp_path, event)
+    assert list(tmp_path.iterdir()) == []

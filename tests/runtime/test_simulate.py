@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from trkx.cli import app
 from trkx.errors import SpecError
+from trkx.runtime.events import read_event
 from trkx.runtime.simulate.make import SimulationSpec, simulate, simulate_event
 
 pytest.importorskip("acts", reason="needs the extra 'simulate'")
@@ -90,3 +93,27 @@ def test_positions_are_smeared_by_the_stated_resolution() -> None:
 def test_settings_out_of_range_are_refused(changes, word) -> None:
     with pytest.raises(SpecError, match=word):
         SimulationSpec(**changes)
+
+
+def test_the_command_writes_trackml_and_no_event_in_two_formats(tmp_path, event) -> None:
+    def run(*more):
+        words = ["simulate", "--out", str(tmp_path), "--events", "1", "--pileup", "3", "--seed", "5", "--processes", "1", *more]
+        return CliRunner().invoke(app, words)
+
+    done = run("--format", "trackml")
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"event000000000-{name}.csv" for name in ("hits", "particles", "truth")
+    ]
+    found = read_event(tmp_path)
+    for name in ("hit_id", "position", "volume", "layer", "module"):
+        assert np.array_equal(getattr(found, name), getattr(event, name))
+    for name in ("particle_id", "pdg", "charge", "vertex", "momentum"):
+        assert np.array_equal(getattr(found.truth.particles, name), getattr(event.truth.particles, name))
+    assert np.array_equal(found.truth.particle_id, event.truth.particle_id)
+    again, other, forced = run("--format", "trackml"), run(), run("--overwrite")
+    assert again.exit_code == other.exit_code == forced.exit_code == 1
+    said = [" ".join(ended.stderr.split()) for ended in (again, other, forced)]
+    assert "already holds event 0; give another --out, another --first, or --overwrite" in said[0]
+    assert "already holds event 0 as trackml" in said[1] and said[1] == said[2]
+    assert run("--format", "trackml", "--overwrite").exit_code == 0

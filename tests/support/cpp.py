@@ -54,7 +54,8 @@ def built(base: Path, name: str, options: Sequence[str], targets: Sequence[str] 
     """Configure and build runtime/cpp with options into base/name, warnings being errors; return the folder."""
     generator = ["-G", "Ninja"] if shutil.which("ninja") else []
     folder = base / name
-    configure = ["cmake", "-S", SOURCE, "-B", folder, *generator, "-DCMAKE_COMPILE_WARNING_AS_ERROR=ON", *options]
+    configure = ["cmake", "-S", SOURCE, "-B", folder, *generator, "-DTRKX_TESTS=ON", "-DCMAKE_COMPILE_WARNING_AS_ERROR=ON",
+                 *options]
     cores = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", str(os.cpu_count() or 1))
     build = ["cmake", "--build", folder, "--parallel", cores, "--target", *targets]
     return made(base, name, configure, build)

@@ -14,7 +14,7 @@ namespace {
 
 [[maybe_unused]] Error not_there(const std::string& name, const std::string& library, const std::string& option) {
     return Error("engine '" + name + "' is not in this program, which was compiled without " + library + ": configure it with -D"
-                 + option + "=ON and build it again.");
+                 + option + " and build it again.");
 }
 
 /// The files of the other engines compute in float32 and have no target to choose.
@@ -41,12 +41,13 @@ std::string default_engine() {
 std::unique_ptr<Engine> open_engine(const Bundle& bundle, const Options& options, [[maybe_unused]] std::size_t threads) {
     const std::string& name = options.engine;
     if (name.empty())
-        throw Error("this program was compiled without an engine: configure it with -DTRKX_ONNXRUNTIME=ON or -DTRKX_TORCH=ON.");
+        throw Error("this program was compiled without an engine: configure it with -DONNXRUNTIME_ROOT=FOLDER (get-onnxruntime.sh "
+                    "makes one) or with -DTRKX_TORCH=ON, and build it again.");
     if (name == "onnxruntime") {
 #ifdef TRKX_WITH_ONNXRUNTIME
         return open_onnx_engine(bundle, options.precision, options.target, options.engine_threads);
 #else
-        throw not_there(name, "ONNX Runtime", "TRKX_ONNXRUNTIME");
+        throw not_there(name, "ONNX Runtime", "TRKX_ONNXRUNTIME=ON -DONNXRUNTIME_ROOT=FOLDER (get-onnxruntime.sh makes one)");
 #endif
     }
     if (name != "torchscript" && name != "aoti")
@@ -56,7 +57,7 @@ std::unique_ptr<Engine> open_engine(const Bundle& bundle, const Options& options
     if (name == "aoti") return open_aoti_engine(bundle, options.engine_threads, static_cast<int>(threads));
     return open_torchscript_engine(bundle, options.engine_threads);
 #else
-    throw not_there(name, "libtorch", "TRKX_TORCH");
+    throw not_there(name, "libtorch", "TRKX_TORCH=ON");
 #endif
 }
 

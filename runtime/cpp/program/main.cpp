@@ -64,8 +64,8 @@ struct Done {
 /// One run: events through the pipeline, tracks into a folder.
 class Run {
 public:
-    Run(const Options& options, const Pipeline& pipeline, std::vector<fs::path> files, std::size_t threads)
-        : options_(options), pipeline_(pipeline), files_(std::move(files)), threads_(threads), done_(files_.size()) {}
+    Run(const Options& options, const Pipeline& pipeline, std::vector<CsvSource> sources, std::size_t threads)
+        : options_(options), pipeline_(pipeline), files_(std::move(sources)), threads_(threads), done_(files_.size()) {}
 
     /// Runs all events, as often as wanted; writes the tracks of the first pass, of a pass that fails those before the bad event.
     void all() {
@@ -87,7 +87,7 @@ public:
     const std::vector<double>& passes() const { return passes_; }
     std::string stopped() const {
         if (rows_.size() == files_.size() || options_.format.empty()) return "";
-        return "\nStopped at " + files_[rows_.size()].string() + ". "
+        return "\nStopped at " + files_[rows_.size()].hits.string() + ". "
                + (rows_.empty() ? "No tracks were written."
                                 : "The tracks of " + std::to_string(rows_.size()) + " event(s) before it are in "
                                       + options_.out.string() + ".");
@@ -125,7 +125,7 @@ private:
 
     const Options& options_;
     const Pipeline& pipeline_;
-    const std::vector<fs::path> files_;
+    const std::vector<CsvSource> files_;
     const std::size_t threads_;
     std::vector<std::unique_ptr<Done>> done_;
     Warner warner_;
@@ -152,12 +152,12 @@ void report(const Options& options, const Bundle& bundle, const Run& run, std::s
     for (const double pass : run.passes()) seconds += pass;
     const std::size_t events = run.rows().size() * run.passes().size();
     const std::string engine = options.engine + (options.precision == "fp32" ? "" : " in " + options.precision);
-    const std::string where = std::to_string(threads) + (threads == 1 ? " thread" : " threads");
-    std::cout << stage_table(run.rows(), bundle.spec().name + ", " + engine + ", " + where) << tracks << " tracks of "
-              << run.rows().size() << " events in " << options.out.string() << "\n"
-              << static_cast<double>(events) / std::max(seconds, 1e-9) << " events/s\n";
+    std::cout << stage_table(run.rows(), bundle.spec().name + ", " + engine + ", " + counted(threads, "thread"))
+              << counted(static_cast<std::size_t>(tracks), "track") << " of " << counted(run.rows().size(), "event") << " in "
+              << options.out.string() << "\n"
+              << rate(static_cast<double>(events) / std::max(seconds, 1e-9)) << " events/s\n";
     if (truncated > 0)
-        std::cout << truncated << " hits had more than k_max = " << bundle.spec().needed_graph().k_max.value_or(0)
+        std::cout << counted(static_cast<std::size_t>(truncated), "hit") << " had more than k_max = " << bundle.spec().needed_graph().k_max.value_or(0)
                   << " neighbours and lost the farthest.\n";
     if (!options.times.empty())
         write_files({{options.times, times_json(run.rows(), run.passes(),
@@ -168,12 +168,18 @@ void report(const Options& options, const Bundle& bundle, const Run& run, std::s
                                                  {"engine_threads", std::to_string(options.engine_threads)}})}});
 }
 
-int run(Options options) {
+void run(Options options) {
     if (options.engine.empty()) options.engine = default_engine();
-    std::vector<fs::path> files = find_csv_events(options.events);
+    std::vector<CsvSource> files = find_csv_sources(options.events);
     if (options.limit && *options.limit < files.size()) files.resize(*options.limit);
     std::size_t threads = options.threads > 0 ? options.threads : std::max(1u, std::thread::hardware_concurrency());
     threads = std::min(threads, std::max<std::size_t>(files.size(), 1));
+    const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+    if (options.engine_threads > cores) {  // the libraries' threads wait by spinning: more than there are cores all but stop a run
+        std::cerr << "warning: --engine-threads " << options.engine_threads << " is more than the "
+                  << counted(static_cast<std::size_t>(cores), "core") << " here; taken as " << cores << ".\n";
+        options.engine_threads = cores;
+    }
     const Bundle bundle = Bundle::open(options.bundle);
     const Pipeline pipeline(bundle.spec(), open_engine(bundle, options, threads));
     require_folder(options.out);
@@ -184,7 +190,6 @@ int run(Options options) {
         throw Error(error.what() + all.stopped());
     }
     report(options, bundle, all, threads);
-    return 0;
 }
 
 int fail(const std::string& text, int code) {
@@ -202,7 +207,8 @@ int main(const std::vector<std::string>& words) {
         else if (options.version)
             std::cout << "trkx-run " << TRKX_VERSION << "\n";
         else
-            return run(std::move(options));
+            run(std::move(options));
+        if (!std::cout.flush()) throw Error("what was to be said could not be written to the standard output; is its disk full?");
         return 0;
     } catch (const UsageError& error) {
         return fail(std::string(error.what()) + " trkx-run --help says more.", 2);

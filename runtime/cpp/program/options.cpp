@@ -77,7 +77,8 @@ Options read_options(const std::vector<std::string>& words) {
             take(options, word, "");
     }
     if (options.help || options.version) return options;
-    if (places.size() < 2) throw UsageError("expected a bundle and events, found " + std::to_string(places.size()) + " of them.");
+    if (places.empty()) throw UsageError("expected a bundle and events, found neither.");
+    if (places.size() == 1) throw UsageError("expected a bundle and events, found '" + places[0] + "' alone.");
     if (options.out.empty()) throw UsageError("option --out is missing: the folder for the tracks.");
     options.bundle = places[0];
     options.events.assign(places.begin() + 1, places.end());

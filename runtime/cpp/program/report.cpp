@@ -12,7 +12,8 @@ namespace trkx::program {
 
 namespace {
 
-using Cells = std::array<std::string, 3>;
+constexpr std::size_t columns = 4;
+using Cells = std::array<std::string, columns>;
 
 std::string fixed(double value, int digits) {
     std::array<char, 64> text{};
@@ -40,11 +41,20 @@ std::size_t width(const std::string& text) {
     return count;
 }
 
-std::string line(const Cells& cells, const std::array<std::size_t, 3>& widths) {
+/// A row: the name to the left, numbers to the right, their unit after them.
+std::string line(const Cells& cells, const std::array<std::size_t, columns>& widths) {
     const auto spaces = [&](std::size_t i) {
         return std::string(widths[i] - width(cells[i]), ' ');
     };
-    return cells[0] + spaces(0) + "  " + spaces(1) + cells[1] + "  " + spaces(2) + cells[2] + "\n";
+    std::string found = cells[0] + spaces(0) + "  " + spaces(1) + cells[1] + "  " + spaces(2) + cells[2] + " " + cells[3];
+    found.erase(found.find_last_not_of(' ') + 1);
+    return found + "\n";
+}
+
+std::string rule(const std::array<std::size_t, columns>& widths) {
+    std::string found;
+    for (std::size_t at = widths[0] + widths[1] + widths[2] + widths[3] + 5; at > 0; --at) found += "─";
+    return found + "\n";
 }
 
 json::Value whole(std::int64_t value) {
@@ -61,12 +71,20 @@ json::Value text(const std::string& value) {
 
 }  // namespace
 
+std::string counted(std::size_t count, const std::string& name) {
+    return std::to_string(count) + " " + name + (count == 1 ? "" : "s");
+}
+
+std::string rate(double value) {
+    return fixed(value, value >= 100.0 ? 0 : value >= 10.0 ? 1 : value >= 1.0 ? 2 : 3);
+}
+
 std::string stage_table(const std::vector<Row>& rows, const std::string& title) {
-    std::vector<Cells> table{{"stage", "time (ms)", "out"}};
+    std::vector<Cells> table{{"stage", "time (ms)", "out", ""}};
     const std::size_t stages = rows.empty() ? 0 : rows[0].stages.size();
     std::vector<double> reads, totals(rows.size());
     for (const Row& row : rows) reads.push_back(1e3 * row.read);
-    if (!rows.empty()) table.push_back({"(reading)", cell(reads, 1), ""});
+    if (!rows.empty()) table.push_back({"(reading)", cell(reads, 1), "", ""});
     for (std::size_t i = 0; i < stages; ++i) {
         std::vector<double> times, counts;
         for (std::size_t at = 0; at < rows.size(); ++at) {
@@ -75,14 +93,17 @@ std::string stage_table(const std::vector<Row>& rows, const std::string& title) 
             counts.push_back(static_cast<double>(stage.count_out));
             totals[at] += times.back();
         }
-        table.push_back({rows[0].stages[i].name, cell(times, 1), cell(counts, 0) + " " + rows[0].stages[i].unit});
+        table.push_back({rows[0].stages[i].name, cell(times, 1), cell(counts, 0), rows[0].stages[i].unit});
     }
-    if (!rows.empty()) table.push_back({"all", cell(totals, 1), ""});
-    std::array<std::size_t, 3> widths{};
+    if (!rows.empty()) table.push_back({"all", cell(totals, 1), "", ""});
+    std::array<std::size_t, columns> widths{};
     for (const Cells& cells : table)
-        for (std::size_t i = 0; i < 3; ++i) widths[i] = std::max(widths[i], width(cells[i]));
+        for (std::size_t i = 0; i < columns; ++i) widths[i] = std::max(widths[i], width(cells[i]));
     std::string found = title + "\n";
-    for (const Cells& cells : table) found += line(cells, widths);
+    for (std::size_t i = 0; i < table.size(); ++i) {
+        found += line(table[i], widths);
+        if (i == 0 || i + 2 == table.size()) found += rule(widths);
+    }
     return found;
 }
 

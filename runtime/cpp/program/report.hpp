@@ -1,6 +1,7 @@
 // What a run says at its end: the table of stages, and a file of times.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -16,6 +17,12 @@ struct Row {
     double read = 0.0;
     std::vector<StageReport> stages;
 };
+
+/// Returns "1 track", "2 tracks", …
+std::string counted(std::size_t count, const std::string& name);
+
+/// Returns a rate with three digits, or all of those before the point.
+std::string rate(double value);
 
 /// Returns the table of stages: mean and standard deviation over events of time and of what came out.
 std::string stage_table(const std::vector<Row>& rows, const std::string& title);

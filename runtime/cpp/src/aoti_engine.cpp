@@ -33,7 +33,13 @@ constexpr const char* model_name = "model";
 class PrivateFile {
 public:
     PrivateFile(const std::vector<std::byte>& bytes, const std::string& name) {
-        std::string pattern = (fs::temp_directory_path() / "trkx-XXXXXX").string();
+        std::error_code error;
+        const fs::path base = fs::temp_directory_path(error);
+        if (error) {
+            errno = error.value();
+            fail("the folder for temporary files");
+        }
+        std::string pattern = (base / "trkx-XXXXXX").string();
         if (mkdtemp(pattern.data()) == nullptr) fail(pattern);
         folder_ = pattern;
         path_ = folder_ / name;
@@ -68,8 +74,7 @@ private:
     }
     [[noreturn]] static void fail(const std::string& path) {
         throw Error(path + ": could not be written (" + std::strerror(errno) + "): AOTInductor packages are loaded from a "
-                    "temporary file. Free some "
-                    "space, or name another folder in TMPDIR.");
+                    "temporary file. Free some space, or name another folder in TMPDIR.");
     }
 
     fs::path folder_, path_;
@@ -124,7 +129,7 @@ TorchNetwork opened(const Bundle& bundle, const std::string& stage, std::size_t 
     } catch (const std::bad_alloc&) {
         throw;
     } catch (const std::exception& error) {
-        throw BundleError(where + ": stage " + stage + " can't be loaded (" + first_line(error.what())
+        throw BundleError(where + ": stage " + stage + " can't be loaded (" + reason_of(error.what())
                           + "). A package is machine code for one version of libtorch: export the bundle again with the "
                             "version that this program has.");
     }

@@ -119,10 +119,15 @@ void read_measured(Event& event, const std::filesystem::path& path, const EventF
 
 Event read_csv_event(const std::filesystem::path& hits) {
     const EventFiles files = files_of_event(hits);
+    return read_csv_event(CsvSource{event_number(hits), files.at(kind_of_hits(files)), files});
+}
+
+Event read_csv_event(const CsvSource& source) {
+    const EventFiles& files = source.files;
     const std::string kind = kind_of_hits(files);
-    const std::filesystem::path& path = files.at(kind);
+    const std::filesystem::path& path = source.hits;
     Event event;
-    event.id = event_number(path);
+    event.id = source.id;
     event.source = path.string();
     const std::vector<std::string> names = kind == "hits" ? csv::read_header(path) : std::vector<std::string>();
     const bool simulated = kind == "simhits" || std::find(names.begin(), names.end(), "tx") != names.end();

@@ -1,8 +1,10 @@
 // Where events are: files by the names that runtime/events/reader.py knows. Parquet is refused, not read.
 #include <algorithm>
 #include <charconv>
+#include <functional>
 #include <optional>
 #include <system_error>
+#include <utility>
 
 #include <trkx/event.hpp>
 
@@ -51,14 +53,16 @@ struct Listed {
     bool parquet = false;
 };
 
-std::map<std::int64_t, Listed> files_of_folder(const fs::path& folder) {
+using Listing = std::map<std::int64_t, Listed>;
+
+Listing files_of_folder(const fs::path& folder) {
     std::vector<fs::path> paths;
     std::error_code error;
     for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
         paths.push_back(entry->path());
     if (error) throw InputError(folder.string() + ": could not be read (" + error.message() + ").");
     std::sort(paths.begin(), paths.end());
-    std::map<std::int64_t, Listed> events;
+    Listing events;
     for (const fs::path& path : paths) {
         const std::optional<Name> parts = parts_of(path);
         if (!parts) continue;
@@ -85,43 +89,32 @@ fs::path hits_of(const EventFiles& files) {
     return path;
 }
 
-struct Found {
-    std::int64_t number;
-    fs::path folder, hits;
-};
-
-std::vector<Found> found_in_folder(const fs::path& folder) {
-    std::vector<Found> found;
-    for (const auto& [number, files] : files_of_folder(folder)) {
+std::vector<CsvSource> found_in_folder(const fs::path& folder, const Listing& listing) {
+    std::vector<CsvSource> found;
+    for (const auto& [number, files] : listing) {
         const bool csv = !kind_of_hits(files.csv).empty();
         if (files.parquet) {
             throw InputError(folder.string() + ": holds event " + std::to_string(number) +
                              (csv ? " as Parquet and as CSV; name the files of CSV."
                                   : " as Parquet, which is not read here; write it as CSV."));
         }
-        if (csv) found.push_back({number, fs::weakly_canonical(folder), hits_of(files.csv)});
+        if (csv) found.push_back({number, hits_of(files.csv), files.csv});
     }
     return found;
 }
 
 fs::path parent_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
 
-}  // namespace
-
-std::string kind_of_hits(const EventFiles& files) {
-    for (const char* kind : kinds_of_hits) {
-        if (files.contains(kind)) return kind;
-    }
-    return "";
-}
-
-EventFiles files_of_event(const fs::path& path) {
+/// The files of the event that a file belongs to. listed: returns what a folder holds.
+EventFiles files_of_event(const fs::path& path, const std::function<const Listing&(const fs::path&)>& listed) {
     const std::optional<Name> parts = parts_of(path);
     if (!parts) throw InputError(path.string() + ": not the name of an event file; expected " + looked_for + ".");
     if (parts->suffix == "parquet") throw InputError(path.string() + ": Parquet is not read here; write the event as CSV.");
     std::error_code error;
     if (!fs::exists(path, error)) throw InputError(path.string() + ": no such file or folder.");
-    EventFiles files = files_of_folder(parent_of(path))[parts->number].csv;
+    const Listing& all = listed(parent_of(path));
+    const auto known_files = all.find(parts->number);
+    EventFiles files = known_files == all.end() ? EventFiles() : known_files->second.csv;
     files[parts->kind] = path;
     const bool named = std::find(kinds_of_hits.begin(), kinds_of_hits.end(), parts->kind) != kinds_of_hits.end();
     for (const char* better : kinds_of_hits) {
@@ -138,40 +131,72 @@ EventFiles files_of_event(const fs::path& path) {
     return files;
 }
 
+}  // namespace
+
+std::string kind_of_hits(const EventFiles& files) {
+    for (const char* kind : kinds_of_hits) {
+        if (files.contains(kind)) return kind;
+    }
+    return "";
+}
+
+EventFiles files_of_event(const fs::path& path) {
+    Listing listing;
+    return files_of_event(path, [&](const fs::path& folder) -> const Listing& { return listing = files_of_folder(folder); });
+}
+
 std::int64_t event_number(const fs::path& path) {
     const std::optional<Name> parts = parts_of(path);
     if (!parts) throw InputError(path.string() + ": not the name of an event file; expected " + looked_for + ".");
     return parts->number;
 }
 
-std::vector<fs::path> find_csv_events(const std::vector<fs::path>& folders_or_files) {
-    std::map<std::pair<std::int64_t, fs::path>, fs::path> found;  // by number, then folder
+std::vector<CsvSource> find_csv_sources(const std::vector<fs::path>& folders_or_files) {
+    std::map<fs::path, Listing> listings;
+    const auto listed = [&](const fs::path& folder) -> const Listing& {
+        const auto known = listings.find(folder);
+        return known != listings.end() ? known->second : listings.emplace(folder, files_of_folder(folder)).first->second;
+    };
+    std::map<fs::path, fs::path> places;
+    const auto place_of = [&](const fs::path& folder) -> const fs::path& {
+        const auto known = places.find(folder);
+        return known != places.end() ? known->second : places.emplace(folder, fs::weakly_canonical(folder)).first->second;
+    };
+    std::map<std::pair<std::int64_t, fs::path>, CsvSource> found;  // by number, then folder
     std::vector<std::string> given;
     for (const fs::path& path : folders_or_files) {
         given.push_back(path.string());
         std::error_code error;
         if (!fs::exists(path, error)) throw InputError(path.string() + ": no such file or folder.");
         if (fs::is_directory(path, error)) {
-            for (const Found& event : found_in_folder(path)) found.try_emplace({event.number, event.folder}, event.hits);
+            for (CsvSource& event : found_in_folder(path, listed(path)))
+                found.try_emplace({event.id, place_of(path)}, std::move(event));
         } else {
-            const fs::path hits = hits_of(files_of_event(path));
-            found[{event_number(hits), fs::weakly_canonical(parent_of(hits))}] = hits;
+            EventFiles files = files_of_event(path, listed);
+            const fs::path hits = hits_of(files);
+            found[{event_number(hits), place_of(parent_of(hits))}] = CsvSource{event_number(hits), hits, std::move(files)};
         }
     }
     if (found.empty()) {
         throw InputError("no events in " + (given.empty() ? "an empty list" : joined(given)) + "; looked for " + looked_for +
                          ".");
     }
-    std::vector<fs::path> paths;
+    std::vector<CsvSource> sources;
     const std::pair<std::int64_t, fs::path>* before = nullptr;
-    for (const auto& [key, hits] : found) {
+    for (auto& [key, source] : found) {
         if (before && before->first == key.first) {
             throw InputError("event " + std::to_string(key.first) + " occurs twice, in " + before->second.string() + " and " +
                              key.second.string() + "; outputs would overwrite each other, so read one.");
         }
         before = &key;
-        paths.push_back(hits);
+        sources.push_back(std::move(source));
     }
+    return sources;
+}
+
+std::vector<fs::path> find_csv_events(const std::vector<fs::path>& folders_or_files) {
+    std::vector<fs::path> paths;
+    for (const CsvSource& source : find_csv_sources(folders_or_files)) paths.push_back(source.hits);
     return paths;
 }
 

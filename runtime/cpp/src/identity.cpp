@@ -17,7 +17,9 @@ std::string shown(const std::optional<double>& value) {
 
 void add(Facts& facts, const std::string& name, const std::vector<Feature>& features) {
     std::string text;
-    for (const Feature& feature : features) text += (text.empty() ? "" : ", ") + feature.name + " / " + json::repr(feature.scale);
+    for (const Feature& feature : features)
+        text += (text.empty() ? "" : ", ") + feature.name + " / " + json::repr(feature.scale) + " [" + shown(feature.low) + ", "
+                + shown(feature.high) + "]";
     facts.emplace_back(name, text);
 }
 

@@ -41,7 +41,7 @@ void require_api() {
 class OnnxEngine final : public Engine {
 public:
     OnnxEngine(const Bundle& bundle, const std::map<std::string, std::string>& precisions, std::string_view target, int threads)
-        : env_(ORT_LOGGING_LEVEL_ERROR, "trkx"),
+        : env_(ORT_LOGGING_LEVEL_FATAL, "trkx"),  // what is wrong is said by our errors
           memory_(Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault)),
           columns_(bundle.spec()) {
         Ort::SessionOptions options;
@@ -51,6 +51,8 @@ public:
         options.SetDeterministicCompute(true);
         options.DisableMemPattern();  // sizes differ from event to event: patterns would be kept for each
         options.AddConfigEntry("session.force_spinning_stop", "1");  // leave the cores to other events
+        // Weights that lie beside a file are verified by nobody; of bytes in memory they would be looked for in the current folder.
+        options.AddConfigEntry("session.model_external_initializers_file_folder_path", "/dev/null");
         for (const auto& [stage, precision] : precisions) open(bundle, stage, precision, target, options);
     }
 
@@ -83,7 +85,8 @@ private:
                 throw SpecError(where + ": ONNX Runtime does not compute in " + precision + " on this processor (" + first
                                 + "). Take float16 or float32.");
             throw BundleError(where + ": stage " + stage + " can't be loaded (" + first
-                              + "). The bundle may be newer than ONNX Runtime: upgrade it, or export the bundle again.");
+                              + "). Its weights must be inside the file. The bundle may be newer than ONNX Runtime: upgrade it, "
+                                "or export the bundle again.");
         }
     }
 

@@ -32,15 +32,23 @@ void append(std::string& out, std::int64_t value) {
 /// A file that is being written under a temporary name beside its own; removed unless it was put in place.
 class Temporary {
 public:
+    /// A link stands for the file that it leads to; what is there and is no file, such as a device, is written to as it is.
     explicit Temporary(const fs::path& path) : path_(path) {
+        std::error_code ignored, error;
+        direct_ = fs::is_other(path, ignored);
+        for (int links = 0; !direct_ && !error && fs::is_symlink(path_, ignored); ++links) {  // one that leads nowhere yet, too
+            if (links == 40) fail(ELOOP);
+            path_ = path_.parent_path() / fs::read_symlink(path_, error);
+        }
+        if (error) fail(error.value());
         std::array<char, 16> token{};
         std::snprintf(token.data(), token.size(), "%08x", static_cast<unsigned>(std::random_device()()));
-        temporary_ = path.parent_path() / ("." + path.filename().string() + "." + token.data() + ".tmp");
+        temporary_ = path_.parent_path() / ("." + path_.filename().string() + "." + token.data() + ".tmp");
     }
     Temporary(const Temporary&) = delete;
     Temporary& operator=(const Temporary&) = delete;
     Temporary(Temporary&& other) noexcept
-        : path_(std::move(other.path_)), temporary_(std::move(other.temporary_)), made_(other.made_) {
+        : path_(std::move(other.path_)), temporary_(std::move(other.temporary_)), made_(other.made_), direct_(other.direct_) {
         other.made_ = false;
     }
     Temporary& operator=(Temporary&&) = delete;
@@ -49,21 +57,23 @@ public:
     }
 
     void write(const std::string& content) {
-        const int file = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        const int file = direct_ ? ::open(path_.c_str(), O_WRONLY | O_CLOEXEC)
+                                 : ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (file < 0) fail(errno);
-        made_ = true;
+        made_ = !direct_;
         int problem = 0;
         for (std::size_t done = 0; done < content.size() && problem == 0;) {
             const ssize_t step = ::write(file, content.data() + done, content.size() - done);
             if (step == 0 || (step < 0 && errno != EINTR)) problem = step == 0 ? ENOSPC : errno;
             done += step > 0 ? static_cast<std::size_t>(step) : 0;
         }
-        if (problem == 0 && ::fsync(file) != 0) problem = errno;
+        if (problem == 0 && !direct_ && ::fsync(file) != 0) problem = errno;
         if (::close(file) != 0 && problem == 0) problem = errno;
         if (problem != 0) fail(problem);
     }
 
     void put_in_place() {
+        if (direct_) return;
         if (std::rename(temporary_.c_str(), path_.c_str()) != 0) fail(errno);
         made_ = false;
     }
@@ -75,7 +85,7 @@ public:
 
 private:
     fs::path path_, temporary_;
-    bool made_ = false;
+    bool made_ = false, direct_ = false;
 };
 
 }  // namespace

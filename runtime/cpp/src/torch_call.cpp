@@ -41,9 +41,13 @@ at::Tensor checked(const at::Tensor& found, const std::string& where, const std:
 
 }  // namespace
 
-std::string first_line(const char* text) {
-    const std::string whole(text);
-    return whole.substr(0, whole.find('\n'));
+std::string reason_of(const char* text) {
+    std::string whole(text);
+    whole.resize(std::min(whole.size(), whole.find("\nException raised from ")));
+    whole.resize(whole.find_last_not_of(" \n") + 1);  // npos + 1 is 0
+    const std::string first = whole.substr(0, whole.find('\n'));
+    const std::size_t last = whole.rfind('\n');
+    return last == std::string::npos ? first : first + " " + whole.substr(last + 1);
 }
 
 void require_threads(int threads) {
@@ -87,7 +91,7 @@ std::vector<float> TorchEngine::run(const std::string& stage, const Given& given
         throw;
     } catch (const std::exception& error) {
         throw BundleError(network.where + ": stage " + stage + " failed on " + std::to_string(rows) + " rows ("
-                          + first_line(error.what()) + "). Is there enough memory? Else export the bundle again.");
+                          + reason_of(error.what()) + "). Is there enough memory? Else export the bundle again.");
     }
 }
 

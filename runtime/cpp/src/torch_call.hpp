@@ -42,8 +42,9 @@ private:
     int threads_;
 };
 
-/// Returns what a library says of an error, first line only: torch appends a trace of its own functions.
-std::string first_line(const char* text);
+/// Returns what torch says of an error, first and last line: a trace of the network's code stands between them, one of torch's own
+/// functions, which is left out, after them.
+std::string reason_of(const char* text);
 
 /// Throws SpecError unless threads is at least 1.
 void require_threads(int threads);

@@ -5,9 +5,12 @@
 
 #include <istream>
 #include <memory>
+#include <optional>
 #include <streambuf>
 #include <string>
 #include <utility>
+
+#include <trkx/identity.hpp>
 
 #include "torch_call.hpp"
 
@@ -41,7 +44,14 @@ TorchNetwork opened(const Bundle& bundle, const std::string& stage) {
     try {
         Bytes buffer(data);
         std::istream stream(&buffer);
-        auto held = std::make_shared<torch::jit::Module>(torch::jit::load(stream, at::kCPU));
+        torch::jit::ExtraFilesMap said;  // what the file says of itself: libtorch fills in those that are there
+        for (const char* name : {"spec", "stage", "precision", "target"}) said[std::string(metadata_prefix) + name] = "";
+        auto held = std::make_shared<torch::jit::Module>(torch::jit::load(stream, at::kCPU, said));
+        const auto value = [&said](const std::string& key) {
+            const auto found = said.find(key);
+            return found == said.end() || found->second.empty() ? std::nullopt : std::optional<std::string>(found->second);
+        };
+        require_same(value, bundle.spec(), where, stage, "float32", "libtorch");
         held->eval();
         const auto call = [held](std::vector<at::Tensor>&& inputs) {
             const torch::jit::GraphOptimizerEnabledGuard off(
@@ -49,10 +59,12 @@ TorchNetwork opened(const Bundle& bundle, const std::string& stage) {
             return held->forward(std::vector<c10::IValue>(inputs.begin(), inputs.end())).toTensor();
         };
         return {call, where};
+    } catch (const Error&) {
+        throw;
     } catch (const std::bad_alloc&) {
         throw;
     } catch (const std::exception& error) {
-        throw BundleError(where + ": stage " + stage + " can't be loaded (" + first_line(error.what())
+        throw BundleError(where + ": stage " + stage + " can't be loaded (" + reason_of(error.what())
                           + "). The bundle may be newer than libtorch: upgrade it, or export the bundle again.");
     }
 }

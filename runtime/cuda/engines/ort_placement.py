@@ -18,6 +18,7 @@ import torch
 
 from trkx.errors import BundleError
 from trkx.runtime.cuda.engines.ort_session import BoundSession
+from trkx.runtime.engines.ort import NO_OTHER_FILES
 from trkx.spec import PipelineSpec
 
 HITS, EDGES = 211, 307
@@ -115,6 +116,7 @@ def opened_session(
     options.log_severity_level = LOG_ERRORS_ONLY
     options.enable_mem_pattern = False  # sizes differ from event to event: patterns would be kept for each
     options.enable_profiling = True
+    options.add_session_config_entry(NO_OTHER_FILES, "/dev/null")  # weights that lie beside a file are verified by nobody
     with tempfile.TemporaryDirectory(prefix="trkx-profile-") as folder:
         options.profile_file_prefix = str(Path(folder) / "profile")
         try:

@@ -48,6 +48,20 @@ Event read_csv_event(const std::filesystem::path& hits);
 /// spellings of its number.
 std::vector<std::filesystem::path> find_csv_events(const std::vector<std::filesystem::path>& folders_or_files);
 
+/// The files of one event, found and not yet read. hits: the one with the hits. files: what each holds ("hits", "cells", …) to its
+/// path.
+struct CsvSource {
+    std::int64_t id = 0;
+    std::filesystem::path hits;
+    std::map<std::string, std::filesystem::path> files;
+};
+
+/// Returns what find_csv_events finds with all that belongs to each event; folders are listed once, however many events they hold.
+std::vector<CsvSource> find_csv_sources(const std::vector<std::filesystem::path>& folders_or_files);
+
+/// Returns the event that was found; else as read_csv_event of its file of hits, which has to list its folder first.
+Event read_csv_event(const CsvSource& source);
+
 /// Returns the event's number in a file name such as event000000003-hits.csv. Throws InputError: another name, or beyond int64.
 std::int64_t event_number(const std::filesystem::path& path);
 
