@@ -149,7 +149,7 @@ def test_the_full_level_adds_tracks_placement_memory_and_optimisers(
     told: list[str] = []
     report = validate_bundle(tiny_export.folder, [events], "full", told.append)
     assert report.passed, [row for row in report.rows if row.status == "failed"]
-    assert {row.group for row in report.rows} == set(GROUPS)
+    assert {row.group for row in report.rows} == set(GROUPS) - {"acts"}  # which this bundle has no files for
     assert len(report.scores) >= 4
     assert "lint" in told
     assert any(what.startswith("tracks of event 0") for what in told)
