@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from trkx.runtime.cuda import components, near, neighbours, order, pair_kernels
 
 WARP = 32
 EXACT = {"enable_fp_fusion": False}  # as all kernels here are launched
+INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", re.MULTILINE)
 RESOURCE = re.compile(r"\b([A-Z]+):(\d+)")
 
 
@@ -100,6 +102,11 @@ def assembly(code: bytes) -> str:
     return cuobjdump(code, "--dump-sass")
 
 
+def instructions(code: bytes) -> Counter[str]:
+    """Return how often each instruction stands in machine code, by its whole name, such as "MUFU.EX2"; loops count once."""
+    return Counter(INSTRUCTION.findall(assembly(code)))
+
+
 def cuobjdump(code: bytes, option: str) -> str:
     """Return what NVIDIA's cuobjdump, which comes with Triton, prints of machine code, its complaints included."""
     with tempfile.TemporaryDirectory() as folder:
@@ -119,8 +126,9 @@ def cases(dims: tuple[int, ...] = (1, 8, 32)) -> list[Case]:
                       {"rows": "*i64", "starts": "*i64", "counts": "*i64", "ids": "*i32", "squares": "*fp64", "k_max": "i32",
                        "reach": "*fp64", "last": "*i32"}, tile, {"num_warps": 2} | EXACT))
     block, warps = {"BLOCK": components.BLOCK}, {"num_warps": components.WARPS} | EXACT
-    found.append(Case("join_kernel", components.join_kernel,
-                      {"source": "*i64", "target": "*i64", "parent": "*i32", "edges": "i32"}, block, warps))
+    ends = {"source": "*i64", "target": "*i64", "units": "*i64", "parent": "*i32", "edges": "i32"}
+    found.append(Case("join_kernel", components.join_kernel, ends, block | {"units": None}, warps))
+    found.append(Case("join_kernel, weighed", components.join_kernel, ends, block, warps))
     found.append(Case("root_kernel", components.root_kernel, {"parent": "*i32", "root": "*i32", "count": "i32"}, block, warps))
     return found
 

@@ -13,7 +13,17 @@ from trkx.runtime.cuda.launch import require_device
 from trkx.runtime.cuda.networks.chain_inputs import Gather, Pair, PairInputs, check_inputs, check_out
 from trkx.runtime.cuda.networks.chain_kernel import chain_kernel
 from trkx.runtime.cuda.networks.launches import HOPPER, Launch, launch_of
-from trkx.runtime.cuda.networks.packing import LATER, NARROW, Packed, check_layers, held, packed, padded, require_known
+from trkx.runtime.cuda.networks.packing import (
+    LATER,
+    NARROW,
+    Packed,
+    check_layers,
+    first_tile,
+    held,
+    packed,
+    padded,
+    require_known,
+)
 from trkx.runtime.cuda.networks.steps import CODES
 from trkx.runtime.cuda.rows import aligned
 
@@ -25,6 +35,7 @@ __all__ = ["DeviceChain", "Gather", "Pair", "PairInputs"]
 WHO = "a chain"
 HELD = 1 << 27  # bytes of activations between launches, in two such buffers: launching takes longer than computing fewer rows
 FEWEST = 1024  # rows of a launch, at least
+MOST = (1 << 31) - 1024  # rows at once: kernels count them in 32 bits
 
 
 class DeviceChain:
@@ -133,6 +144,8 @@ class DeviceChain:
     ) -> None:  # fmt: skip
         check_inputs(self.chain, rows, blocks, gathers, pair)
         require_device(out, WHO)
+        if rows > MOST:
+            raise InputError(f"{WHO}: expected at most {MOST} rows at once, found {rows}; give them in parts.")
         if not rows:
             return
         if len(self._groups) == 1:
@@ -190,6 +203,7 @@ def constants_of(
         "PLACES": (*(group.places[name] for name in blocks), group.places[LATER]),
         "WIDTHS": group.widths,
         "PADS": group.pads,
+        "LOWS": tuple(first_tile(pad) for pad in group.pads),
         "STEPS": tuple(CODES[word] for words in group.steps for word in words),
         "BEGINS": tuple(accumulate((len(words) for words in group.steps), initial=0)),
         "SCALES": group.scales,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from trkx.runtime.cuda.networks.packing import Packed, product_name
+from trkx.runtime.cuda.networks.packing import Packed, power_of_2, product_name
 
 HOPPER = 90
 
@@ -21,7 +21,7 @@ class Launch(NamedTuple):
 
 def launch_of(packed: Packed, architecture: int = HOPPER) -> Launch:
     """Return the launch of packed layers on an NVIDIA architecture, 80 for A100, 90 for H100 and H200."""
-    widest, exact = max(packed.pads), packed.precision == "fp32"
+    widest, exact = power_of_2(max(packed.pads)), packed.precision == "fp32"
     product, kind = product_name(packed.precision), "ieee" if exact else "tf32x3"
     if exact:
         return Launch(min(32, max(16, 4096 // widest)), 4 if widest <= 128 else 8, 2, product, kind)
@@ -29,5 +29,5 @@ def launch_of(packed: Packed, architecture: int = HOPPER) -> Launch:
     if widest <= 128:
         return Launch(32 if on_ampere and widest > 64 else 64, 4, 2, product, kind)
     if packed.reads_features:
-        return Launch(max(16, 8192 // widest), 8, 2, product, kind)
+        return Launch(max(16, 16384 // widest), 8, 2, product, kind)
     return Launch(max(16, (16384 if on_ampere else 32768) // widest), 8, 3 if architecture >= HOPPER else 2, product, kind)

@@ -1,4 +1,4 @@
-"""Weights of a chain as its kernels read them: padded to powers of 2, cast to the precision, in a few buffers on a device."""
+"""Weights of a chain as its kernels read them: padded to one tile or two, cast to the precision, in a few buffers on a device."""
 
 from __future__ import annotations
 
@@ -49,9 +49,20 @@ def require_known(precision: str) -> None:
         raise SpecError(unknown_name("precision", precision, PRECISIONS))
 
 
-def padded(width: int) -> int:
+def power_of_2(width: int) -> int:
     """Return the power of 2, at least 16, that holds a width."""
     return max(SMALLEST, 1 << (width - 1).bit_length())
+
+
+def padded(width: int) -> int:
+    """Return the columns in which a width is held: a power of 2, at least 16, or one and a half of it."""
+    whole = power_of_2(width)
+    return whole // 4 * 3 if whole // 4 >= SMALLEST and width <= whole // 4 * 3 else whole
+
+
+def first_tile(pad: int) -> int:
+    """Return how many of a layer's padded columns its first tile holds: the largest power of 2 among them."""
+    return 1 << (pad.bit_length() - 1)
 
 
 @dataclass(frozen=True)
@@ -101,11 +112,11 @@ def packed(
     feature_count = weight_count = 0
     for name in sorted(blocks, key=lambda name: name != PAIR):
         weight = blocks[name]
-        chunks[name] = min(INNER[precision] // (1 if pads[0] <= FULL else 2), padded(weight.shape[1]))
+        chunks[name] = min(INNER[precision] // (1 if pads[0] <= FULL else 2), power_of_2(weight.shape[1]))
         if name == PAIR or reads_features:
             places[name] = feature_count
             pair = name == PAIR
-            features.append(_filled(weight, pads[0], SMALLEST) if pair else _filled(weight.T, weight.shape[1], pads[0]))
+            features.append(_pair_table(weight, pads[0], precision) if pair else _filled(weight.T, weight.shape[1], pads[0]))
             feature_count += features[-1].size
         else:
             places[name] = weight_count
@@ -114,11 +125,15 @@ def packed(
     places[LATER] = weight_count
     weights += [_filled(layer.weight, pad, before) for layer, before, pad in zip(layers[1:], pads, pads[1:], strict=False)]
     vectors = []
-    for layer, pad in zip(layers, pads, strict=True):
-        vectors += [_filled(vector[None], 1, pad) for vector in (layer.bias, *(part for pair in layer.scales for part in pair))]
+    halved = [precision == "bf16" and _ends_in_silu(layer) for layer in layers]
+    for layer, pad, half in zip(layers, pads, halved, strict=True):
+        parts = [part for pair in layer.scales for part in pair]
+        parts = [*parts[:-2], *(np.float32(0.5) * part for part in parts[-2:])] if half else parts
+        vectors += [_filled(vector[None], 1, pad) for vector in (layer.bias, *parts)]
     if dot is not None:
         vectors += [_filled(dot.weight, 1, pads[-1]), _filled(dot.bias[None], 1, SMALLEST)]
-    steps = tuple(_words(layer) for layer in layers)
+    words = (_words(layer) for layer in layers)
+    steps = tuple((*some[:-1], "silu of half") if half else some for some, half in zip(words, halved, strict=True))
     return Packed(
         widths, pads, steps, tuple(len(layer.scales) for layer in layers), _eps(layers),
         {name: weight.shape[1] for name, weight in blocks.items()}, places, chunks, precision, reads_features, dot is not None,
@@ -151,6 +166,20 @@ def check_layers(blocks: Mapping[str, Float], layers: Sequence[Layer], dot: Laye
 def _words(layer: Layer) -> tuple[str, ...]:
     words = (step.activation if step.kind == "act" else step.kind for step in layer.steps)
     return tuple(word for word in words if word != "none")
+
+
+def _ends_in_silu(layer: Layer) -> bool:
+    """Whether a layer's last steps are a scale and SiLU, for which scales are halved: exactly, and at no cost."""
+    return _words(layer)[-2:] == ("scale", "silu")
+
+
+def _pair_table(weight: Float, pad: int, precision: str) -> Float:
+    """Return weights of features of pairs as `added_pair` reads them: one table, or two in tf32."""
+    whole = _filled(weight, pad, SMALLEST)
+    if precision == "fp32":
+        return whole
+    near = rounded(torch.from_numpy(whole), "tf32")
+    return torch.stack([near, rounded(torch.from_numpy(whole) - near, "tf32")]).numpy()
 
 
 def _eps(layers: Sequence[Layer]) -> float:

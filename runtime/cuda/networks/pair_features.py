@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton.language as tl
 
 from trkx.runtime.cuda.launch import kernel
-from trkx.runtime.cuda.networks.steps import tanh
+from trkx.runtime.cuda.networks.steps import rounded, tanh
 
 
 @kernel()
@@ -33,20 +33,17 @@ def root(x: tl.tensor) -> tl.tensor:
 
 
 @kernel()
-def added_pair(
-    total: tl.tensor, r: tl.tensor, phi: tl.tensor, z: tl.tensor, r_scale: tl.tensor, phi_scale: tl.tensor, z_scale: tl.tensor,
-    a: tl.tensor, b: tl.tensor, live: tl.tensor, weights: tl.tensor, columns: tl.tensor, TILE: tl.constexpr,
-    EXACT: tl.constexpr,
+def features_of_pair(
+    r: tl.tensor, phi: tl.tensor, z: tl.tensor, r_scale: tl.tensor, phi_scale: tl.tensor, z_scale: tl.tensor, a: tl.tensor,
+    b: tl.tensor, TILE: tl.constexpr,
 ) -> tl.tensor:  # fmt: skip
-    """Return total + the features of pairs times weights. a, b: int64 [TILE], hits.
+    """Return the features of pairs, float32 [TILE, 16], of which 11 columns are filled. a, b: int64 [TILE], hits.
 
-    weights: float32 [PAD, 16], 11 columns filled.    EXACT: how products of float32 numbers are taken.
-
-    The features become columns of one tile, so that each is computed once for its row and not by all who share the row.
+    They become columns of one tile, so that each is computed once for its row and not by all who share the row.
     """
-    r_in, r_out = tl.load(r + a, mask=live, other=1.0), tl.load(r + b, mask=live, other=1.0)
-    phi_in, phi_out = tl.load(phi + a, mask=live, other=0.0), tl.load(phi + b, mask=live, other=0.0)
-    z_in, z_out = tl.load(z + a, mask=live, other=0.0), tl.load(z + b, mask=live, other=0.0)
+    r_in, r_out = tl.load(r + a), tl.load(r + b)
+    phi_in, phi_out = tl.load(phi + a), tl.load(phi + b)
+    z_in, z_out = tl.load(z + a), tl.load(z + b)
     r_a, r_b, z_a = r_in * r_scale, r_out * r_scale, z_in * z_scale
     dr, dz, dphi = (r_out - r_in) * r_scale, (z_out - z_in) * z_scale, (phi_out - phi_in) * phi_scale
     whole, half = sine(dphi), sine(0.5 * dphi)
@@ -72,9 +69,29 @@ def added_pair(
         2.0 * dz, tanh(1.5 * curvature), dz / length, cross / root(cross * cross + 0.01 * (ds * ds)),
         whole / root(whole * whole + dr * dr), zero, zero, zero,
     )  # fmt: skip
-    values = tl.reshape(tl.join(even, odd), (TILE, 16))
-    weight = tl.load(weights + columns[None, :] * 16 + tl.arange(0, 16)[:, None])
-    return tl.dot(values, weight, total, input_precision=EXACT)
+    return tl.reshape(tl.join(even, odd), (TILE, 16))
+
+
+@kernel()
+def added_pair(
+    total: tl.tensor, values: tl.tensor, weights: tl.tensor, BEGIN: tl.constexpr, COUNT: tl.constexpr, PAD: tl.constexpr,
+    EXACT: tl.constexpr,
+) -> tl.tensor:  # fmt: skip
+    """Return total + features of pairs times columns BEGIN to BEGIN + COUNT of weights, float32 [PAD, 16].
+
+    EXACT: how products of float32 numbers are taken. "ieee", or "tf32x3", for which weights are two such tables, in tf32: the
+    nearest to a weight, and the nearest to what it lacks. Only the product of what both factors lack is left out.
+    """
+    place = (BEGIN + tl.arange(0, COUNT))[None, :] * 16 + tl.arange(0, 16)[:, None]
+    if EXACT == "ieee":
+        return tl.dot(values, tl.load(weights + place), total, input_precision="ieee")
+    else:  # noqa: RET505 - branches of the compiler
+        tl.static_assert(EXACT == "tf32x3", "an unknown way to multiply")
+        near = rounded(values, 13)
+        weight = tl.load(weights + place)
+        total = tl.dot(rounded(values - near, 13), weight, total, input_precision="tf32")
+        total = tl.dot(near, tl.load(weights + PAD * 16 + place), total, input_precision="tf32")
+        return tl.dot(near, weight, total, input_precision="tf32")
 
 
 @kernel()
@@ -86,6 +103,9 @@ def eighths(
 
 
 @kernel()
-def added_feature(total: tl.tensor, feature: tl.tensor, weights: tl.tensor, columns: tl.tensor) -> tl.tensor:
-    """Return total + a column of features [TILE] times a row of weights, in float32."""
-    return tl.fma(feature[:, None], tl.load(weights + columns)[None, :], total)
+def added_feature(
+    total: tl.tensor, feature: tl.tensor, weights: tl.tensor, BEGIN: tl.constexpr, COUNT: tl.constexpr
+) -> tl.tensor:
+    """Return total + a column of features [TILE] times columns BEGIN to BEGIN + COUNT of a row of weights, in float32."""
+    weight = tl.load(weights + BEGIN + tl.arange(0, COUNT))
+    return tl.fma(feature[:, None], weight[None, :], total)

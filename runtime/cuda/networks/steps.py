@@ -1,13 +1,19 @@
-"""Norms, scales, activations and rounding of rows in registers, as `trkx.runtime.tiled` has them; NaN stays NaN."""
+"""Norms, scales, activations and rounding of rows in registers, as `trkx.runtime.tiled` has them; NaN stays NaN.
+
+Activations take more of a multiprocessor's time than products do, so they are written in its own instructions (`power`,
+`inverse`, `near_tanh`). In bf16 the hyperbolic tangent of the hardware is good enough: it is off by at most 2^-11 of its value,
+and what is made of it is rounded to 2^-9 of its own.
+"""
 
 from __future__ import annotations
 
+import triton
 import triton.language as tl
 
 from trkx.runtime.cuda.launch import kernel
 
 NAMES = (
-    "norm", "scale", "silu", "relu", "tanh", "gelu", "leaky_relu", "elu", "mish", "softplus", "sigmoid",
+    "norm", "scale", "silu", "relu", "tanh", "gelu", "leaky_relu", "elu", "mish", "softplus", "sigmoid", "silu of half",
 )  # fmt: skip
 CODES = {name: code for code, name in enumerate(NAMES)}
 """Steps as kernels know them: not every Triton takes tuples of words."""
@@ -22,6 +28,35 @@ ELU = tl.constexpr(CODES["elu"])
 MISH = tl.constexpr(CODES["mish"])
 SOFTPLUS = tl.constexpr(CODES["softplus"])
 SIGMOID = tl.constexpr(CODES["sigmoid"])
+SILU_OF_HALF = tl.constexpr(CODES["silu of half"])
+INTERPRETED = tl.constexpr(bool(triton.knobs.runtime.interpret))  # there, no instructions of a GPU
+
+
+@kernel()
+def power(x: tl.tensor) -> tl.tensor:
+    """Return 2^x, within 2 units in the last place; what is below 2^-126 is 0."""
+    if INTERPRETED:
+        return tl.exp2(tl.minimum(x, 127.5, tl.PropagateNan.ALL))
+    else:  # noqa: RET505 - branches of the compiler
+        return tl.inline_asm_elementwise("ex2.approx.ftz.f32 $0, $1;", "=f,f", [x], tl.float32, True, 1)
+
+
+@kernel()
+def inverse(x: tl.tensor) -> tl.tensor:
+    """Return 1 / x, within 1 unit in the last place; of more than 2^126 it is 0."""
+    if INTERPRETED:
+        return 1.0 / x
+    else:  # noqa: RET505 - branches of the compiler
+        return tl.inline_asm_elementwise("rcp.approx.ftz.f32 $0, $1;", "=f,f", [x], tl.float32, True, 1)
+
+
+@kernel()
+def near_tanh(x: tl.tensor) -> tl.tensor:
+    """Return the hyperbolic tangent, off by at most 2^-11 of it."""
+    if INTERPRETED:
+        return tanh(x)
+    else:  # noqa: RET505 - branches of the compiler
+        return tl.inline_asm_elementwise("tanh.approx.f32 $0, $1;", "=f,f", [x], tl.float32, True, 1)
 
 
 @kernel()
@@ -34,14 +69,14 @@ def tanh(x: tl.tensor) -> tl.tensor:
     near = tl.fma(square, near, -3.33332819422e-1)
     near = tl.fma(square * x, near, x)
     size = tl.abs(x)
-    far = 1.0 - 2.0 / (tl.exp(2.0 * tl.minimum(size, 20.0, tl.PropagateNan.ALL)) + 1.0)
+    far = 1.0 - 2.0 * inverse(power(2.8853900817779268 * size) + 1.0)
     return tl.where(size < 0.625, near, tl.where(x < 0.0, -far, far))
 
 
 @kernel()
 def sigmoid(x: tl.tensor) -> tl.tensor:
-    """Return 1 / (1 + exp(-x)); below -80 that of -80, 2e-35."""
-    return 1.0 / (1.0 + tl.exp(-tl.maximum(x, -80.0, tl.PropagateNan.ALL)))
+    """Return 1 / (1 + exp(-x)); below -87 it is 0."""
+    return inverse(1.0 + power(-1.4426950408889634 * x))
 
 
 @kernel()
@@ -77,15 +112,21 @@ def mish(x: tl.tensor) -> tl.tensor:
 
 
 @kernel()
-def activated(x: tl.tensor, CODE: tl.constexpr) -> tl.tensor:
-    """Return an activation; the functions of torch.nn with their default parameters."""
-    if CODE == SILU:
-        cut = tl.maximum(x, -80.0, tl.PropagateNan.ALL)  # 0 to rounding from there on
-        return cut / (1.0 + tl.exp(-cut))
-    elif CODE == RELU:  # noqa: RET505 - branches of the compiler
+def activated(x: tl.tensor, CODE: tl.constexpr, PRECISION: tl.constexpr) -> tl.tensor:
+    """Return an activation; the functions of torch.nn with their default parameters.
+
+    CODE: SILU_OF_HALF is silu(2 x), in bf16: what scales before it halves for nothing. PRECISION: of the layer, see `multiplied`.
+    """
+    NEAR: tl.constexpr = PRECISION == "bf16" or PRECISION == "bf16 in float32"
+    if CODE == SILU_OF_HALF or (CODE == SILU and NEAR):  # x sigmoid(x) with one special function
+        half = x if CODE == SILU_OF_HALF else 0.5 * x
+        return tl.fma(half, near_tanh(half), half)
+    elif CODE == SILU:  # noqa: RET505 - branches of the compiler
+        return x * sigmoid(x)
+    elif CODE == RELU:
         return tl.maximum(x, 0.0, tl.PropagateNan.ALL)
     elif CODE == TANH:
-        return tanh(x)
+        return near_tanh(x) if NEAR else tanh(x)
     elif CODE == GELU:
         return 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))
     elif CODE == LEAKY_RELU:
@@ -102,32 +143,57 @@ def activated(x: tl.tensor, CODE: tl.constexpr) -> tl.tensor:
 
 
 @kernel()
-def normed(x: tl.tensor, columns: tl.tensor, WIDTH: tl.constexpr, PAD: tl.constexpr, EPS: tl.constexpr) -> tl.tensor:
+def inside(x: tl.tensor, BEGIN: tl.constexpr, COUNT: tl.constexpr, WIDTH: tl.constexpr) -> tl.tensor:
+    """Return columns BEGIN to BEGIN + COUNT of rows, with zeros from WIDTH on."""
+    if WIDTH < BEGIN + COUNT:
+        x = tl.where((BEGIN + tl.arange(0, COUNT) < WIDTH)[None, :], x, 0.0)
+    return x
+
+
+@kernel()
+def normed(
+    low: tl.tensor, high: tl.tensor, LOW: tl.constexpr, PAD: tl.constexpr, WIDTH: tl.constexpr, EPS: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor]:
     """Return rows with mean 0 and spread 1 over their first WIDTH columns, as torch.nn.LayerNorm; the others are 0."""
-    if WIDTH == PAD:
-        distance = x - (tl.sum(x, 1) * (1.0 / WIDTH))[:, None]
-    else:
-        real = (columns < WIDTH)[None, :]
-        distance = tl.where(real, x - (tl.sum(tl.where(real, x, 0.0), 1) * (1.0 / WIDTH))[:, None], 0.0)
-    spread = tl.sqrt(tl.sum(distance * distance, 1) * (1.0 / WIDTH) + EPS)
-    return distance * (1.0 / spread)[:, None]
+    mean = tl.sum(inside(low, 0, LOW, WIDTH), 1)
+    if PAD > LOW:
+        mean += tl.sum(inside(high, LOW, PAD - LOW, WIDTH), 1)
+    mean = (mean * (1.0 / WIDTH))[:, None]
+    low = inside(low - mean, 0, LOW, WIDTH)
+    square = tl.sum(low * low, 1)
+    if PAD > LOW:
+        high = inside(high - mean, LOW, PAD - LOW, WIDTH)
+        square += tl.sum(high * high, 1)
+    factor = inverse(tl.sqrt(square * (1.0 / WIDTH) + EPS))[:, None]
+    return low * factor, high * factor
+
+
+@kernel()
+def scaled(x: tl.tensor, vectors: tl.tensor, BEGIN: tl.constexpr, COUNT: tl.constexpr, PAD: tl.constexpr) -> tl.tensor:
+    """Return columns BEGIN to BEGIN + COUNT of rows after a scale, whose factors and summands are vectors, PAD each."""
+    columns = BEGIN + tl.arange(0, COUNT)
+    return tl.fma(x, tl.load(vectors + columns)[None, :], tl.load(vectors + PAD + columns)[None, :])
 
 
 @kernel()
 def stepped(
-    x: tl.tensor, vectors: tl.tensor, columns: tl.tensor, STEPS: tl.constexpr, BEGIN: tl.constexpr, END: tl.constexpr,
-    WIDTH: tl.constexpr, PAD: tl.constexpr, EPS: tl.constexpr,
-) -> tl.tensor:  # fmt: skip
-    """Return rows [TILE, PAD] after STEPS[BEGIN:END]. vectors: float32, factors and summands of PAD each for each scale."""
+    low: tl.tensor, high: tl.tensor, vectors: tl.tensor, STEPS: tl.constexpr, BEGIN: tl.constexpr, END: tl.constexpr,
+    LOW: tl.constexpr, PAD: tl.constexpr, WIDTH: tl.constexpr, EPS: tl.constexpr, PRECISION: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:  # fmt: skip
+    """Return both parts of rows after STEPS[BEGIN:END]. vectors: float32, factors and summands of PAD each for each scale."""
     for s in tl.static_range(BEGIN, END):
         if STEPS[s] == NORM:
-            x = normed(x, columns, WIDTH, PAD, EPS)
+            low, high = normed(low, high, LOW, PAD, WIDTH, EPS)
         elif STEPS[s] == SCALE:
-            x = tl.fma(x, tl.load(vectors + columns)[None, :], tl.load(vectors + PAD + columns)[None, :])
+            low = scaled(low, vectors, 0, LOW, PAD)
+            if PAD > LOW:
+                high = scaled(high, vectors, LOW, PAD - LOW, PAD)
             vectors += 2 * PAD
         else:
-            x = activated(x, STEPS[s])
-    return x
+            low = activated(low, STEPS[s], PRECISION)
+            if PAD > LOW:
+                high = activated(high, STEPS[s], PRECISION)
+    return low, high
 
 
 @kernel()
