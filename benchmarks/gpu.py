@@ -41,7 +41,7 @@ ON_GPUS = ("onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt")
 """Engines that are not what their name says on a CPU."""
 PRECISIONS = ("mixed", "bf16", "fp16", "tf32", "fp32")
 """What the targets read first: a run that is stopped has that."""
-TESTS = ("neighbours", "components", "chains", "graph", "path")
+TESTS = ("neighbours", "components", "contraction", "chains", "graph", "path")
 WAYS = {
     "trkx fp32": ("triton", "fp32"), "trkx tf32": ("triton", "tf32"), "trkx bf16": ("triton", "bf16"),
     "trkx fp16": ("triton", "fp16"), "trkx bf16, replayed": (gpu_times.REPLAYED, "bf16"),

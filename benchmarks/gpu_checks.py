@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from trkx.bundle import Bundle
 from trkx.runtime.bench.sizes import resized
 from trkx.runtime.cuda.components import components_cuda
+from trkx.runtime.cuda.contraction import IN_REGISTERS
 from trkx.runtime.cuda.edges import canonical_on_device, orientation_on_device
 from trkx.runtime.cuda.labelling import edge_contraction_cuda
 from trkx.runtime.cuda.neighbours import radius_graph_cuda
@@ -43,6 +44,10 @@ STRAY = 1e-4
 """Part of the edges that may be other ones where embeddings are rounded in another order, at the radius and the cuts."""
 JUDGED = 200_000
 """Edges whose logits are compared in float64."""
+COMPONENTS = (2, 16, 17, 32, 33, 64, 65, 128, 129, 256, 257, 512, 513)
+"""Hits of components that are contracted: the fullest and the emptiest of each size class, and one that goes to the host."""
+LOOSER = 1.25
+"""Added to weights: as if the cut were 0.3 instead of 0.6. Components grow together, and so do those that are contracted."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +72,36 @@ def kernels(device: Device, sizes: tuple[int, ...], seed: int) -> Iterator[Check
         ends = rng.integers(0, max(hits, 1), (2, hits * 2 // 3))
         weight = rng.normal(size=ends.shape[1])
         yield _same_labels(f"components, {hits:,} hits, random edges", components_cuda, connected_components, device, ends, hits)
-        found = edge_contraction_cuda(_on(device, ends), _on(device, weight), hits).cpu().numpy()
-        wanted = edge_contraction(ends, weight, hits)
-        yield Check(f"contraction, {hits:,} hits, random edges", _differences(found, wanted), np.array_equal(found, wanted))
+        yield _same_clusters(f"contraction, {hits:,} hits, random edges", device, ends, weight, hits)
+    for hits in COMPONENTS if device.real else COMPONENTS[:3]:
+        copies = max(1, 2000 // hits) if device.real else 2
+        ends, weight = _mixed(rng, hits, copies)
+        for held in (128, 0):  # weights in registers where they fit, and all in memory
+            name = f"contraction, {copies} components of {hits} hits, up to {held} in registers"
+            yield _same_clusters(name, device, ends, weight, hits * copies, held)
+
+
+def _mixed(rng: np.random.Generator, hits: int, copies: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return edges and weights of components with negative edges inside, and many ties: a tree, and as many edges again."""
+    ends, weights = [], []
+    for copy in range(copies):
+        tree = np.stack([rng.integers(0, np.arange(1, hits)), np.arange(1, hits)])
+        ends.append(np.concatenate([tree, rng.integers(0, hits, (2, hits))], 1) + copy * hits)
+        weights.append(np.concatenate([rng.integers(1, 5, hits - 1), rng.integers(-5, 4, hits)]))
+    order = rng.permutation(copies * (2 * hits - 1))
+    return rng.permutation(hits * copies)[np.concatenate(ends, 1)[:, order]], np.concatenate(weights)[order].astype(np.float64)
+
+
+def _same_clusters(
+    name: str, device: Device, edges: NDArray[np.int64], weight: NDArray[np.floating[Any]], hits: int, held: int = IN_REGISTERS
+) -> Check:
+    """Compare contraction with the CPU's, exactly, and on a GPU time it, its checks and its waits for the device included."""
+    given = _on(device, edges), _on(device, weight)
+    found, wanted = edge_contraction_cuda(*given, hits, held).cpu().numpy(), edge_contraction(edges, weight, hits)
+    said = _differences(found, wanted)
+    if device.real:
+        said += f"; {1e3 * device.seconds(lambda: edge_contraction_cuda(*given, hits, held), 10):.3f} ms"
+    return Check(name, said, np.array_equal(found, wanted))
 
 
 def _radius(dim: int, hits: int) -> float:
@@ -113,9 +145,10 @@ def event_checks(
             cut = logit_of_cut(bundle.spec.needed_cut("gnn"))
             attributes = [edge_features(bundle.spec, x, edges)] if bundle.spec.edge_features else []
             weight = cpu.engine.gnn(x, edges, *attributes) - np.float64(cut)
-            found = edge_contraction_cuda(_on(device, edges), _on(device, weight), hits).cpu().numpy()
-            wanted = edge_contraction(edges, weight, hits)
-            yield Check(f"contraction, event of {hits:,} hits", _differences(found, wanted), np.array_equal(found, wanted))
+            for name, more in (("", 0.0), (", looser cut", LOOSER)):
+                for held in (128, 64, 0) if device.real else (IN_REGISTERS,):
+                    what = f"contraction, event of {hits:,} hits{name}, up to {held} in registers"
+                    yield _same_clusters(what, device, edges, weight + more, hits, held)
         yield _same_labels(f"components, event of {hits:,} hits", components_cuda, connected_components, device, surviving, hits)
         for precision in precisions:
             yield from _networks(device, bundle, precision, x, candidates, edges)

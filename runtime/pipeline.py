@@ -21,7 +21,7 @@ from trkx.runtime.crew import available_cores
 from trkx.runtime.cuda.engines.table import DEVICE_ENGINES
 from trkx.runtime.edge_features import edge_features
 from trkx.runtime.edges import canonical, orientation
-from trkx.runtime.engines import Engine, StreamingEngine, open_engine
+from trkx.runtime.engines import ENGINES, Engine, StreamingEngine, open_engine
 from trkx.runtime.events.event import Event
 from trkx.runtime.features import FROM_POSITION, node_features, warn_if_out_of_range
 from trkx.runtime.labelling import connected_components, edge_contraction
@@ -94,19 +94,23 @@ class Pipeline:
             threads: None for one per core.
             precision: "fp32"; "tf32", "bf16", "fp16" or "mixed" (trkx.runtime.precision); or of each network, such as
                 "filter=bf16,gnn=bf16". Engine "tiled" and those on a GPU.
-            device: "cuda" or "cuda:1" …, for engines on a GPU; None for the first.
+            device: "cuda" (the current one) or "cuda:1" …, for engines on a GPU; None for "cuda".
 
         Raises:
             BundleError: not a bundle, or a file that is missing, edited or can't be loaded.
             MissingExtraError: the engine's package is not installed, or there is no GPU for it.
+            TrkxError: a GPU that fails, or has no memory for the networks.
             SpecError: an unknown backend or precision, a precision that the engine does not run in, a backend or device that the
                 engine can't be combined with, or fewer than one thread.
         """
         opened = Bundle.open(bundle)
         if engine in DEVICE_ENGINES:
             return _on_device(opened, engine, neighbours, labelling, threads, precision, device)
-        if device not in (None, "cpu"):
-            raise SpecError(f"device '{device}': engine '{engine}' runs on the CPU; on a GPU run: {', '.join(DEVICE_ENGINES)}.")
+        if engine in ENGINES and device not in (None, "cpu"):
+            raise SpecError(
+                f"device '{device}': engine '{engine}' runs on the CPU; leave the device out, or choose an engine on a GPU: "
+                f"{', '.join(DEVICE_ENGINES)}."
+            )
         for what, name in (("neighbours", neighbours), ("labelling", labelling)):
             if name == ON_DEVICE:
                 raise SpecError(
@@ -131,12 +135,13 @@ class Pipeline:
         self._require_tracks()
         event.checked()
         hits = len(event)
+        contract = self.spec.labelling.method == "edge_contraction"  # reads the edges below the cut as well
         graphs: dict[str, Int] = {}
         with Meter() as meter:
             with meter.stage("features", hits, "hits") as count:
                 x = node_features(event, self.spec.features)
+                self._check_ranges(event, x)
                 count.count_out = hits
-            self._check_ranges(event, x)
             with meter.stage("embedding", hits, "hits") as count:
                 points = self.engine.embed(x) if hits else np.empty((0, self.spec.width("embedding")), np.float32)
                 count.count_out = len(points)
@@ -148,9 +153,9 @@ class Pipeline:
                     attributes = [edge_features(self.spec, x, edges)] if self.spec.edge_features else []
                     logits = _finite(self.engine.gnn(x, edges, *attributes), "gnn")
                     weight = logits - np.float64(logit_of_cut(self.spec.needed_cut("gnn")))
-                count.count_out = int(np.count_nonzero(weight > 0.0))
-            contract = self.spec.labelling.method == "edge_contraction"  # reads the edges below the cut as well
-            surviving = edges[:, weight > 0.0]
+                above = weight > 0.0
+                count.count_out = int(np.count_nonzero(above))
+                surviving = edges[:, above] if keep_graphs or not contract else edges
             if keep_graphs:
                 graphs["gnn"] = surviving
             if not contract:
@@ -192,18 +197,18 @@ class Pipeline:
     def _edges(self, event: Event, x: Float, points: Float, meter: Meter, graphs: dict[str, Int] | None) -> tuple[Int, int]:
         """Return the edges that the GNN reads, by (target, source), and how many hits lost neighbours; graphs: receives edges."""
         graph, hits = self.spec.needed_graph(), len(event)
-        orient = orientation(event.position, graph.direction)
         if self.spec.filter and hits and not self.spec.filter.looks_at_all_rows and isinstance(self.engine, StreamingEngine):
-            return self._streamed(self.engine, orient, x, points, meter, graphs)
+            return self._streamed(self.engine, event, x, points, meter, graphs)
         with meter.stage("graph", hits, "edges") as count:
+            orient = orientation(event.position, graph.direction)
             found = radius_graph(points, graph.radius, graph.k_max, self.neighbours, self.threads)
             pairs, truncated = found.pairs, found.truncated
             del found
             if graphs is not None:
                 graphs["graph"] = orient(pairs)
             count.count_out = pairs.shape[1]
-        if self.spec.filter is None:
-            return canonical(orient(pairs)), truncated
+            if self.spec.filter is None:
+                return canonical(orient(pairs)), truncated
         with meter.stage("filter", pairs.shape[1], "edges") as count:
             edges = canonical(self._filtered(orient, x, pairs))
             count.count_out = edges.shape[1]
@@ -212,7 +217,7 @@ class Pipeline:
         return edges, truncated
 
     def _streamed(
-        self, engine: StreamingEngine, orient: Orient, x: Float, points: Float, meter: Meter, graphs: dict[str, Int] | None
+        self, engine: StreamingEngine, event: Event, x: Float, points: Float, meter: Meter, graphs: dict[str, Int] | None
     ) -> tuple[Int, int]:
         """Search and filter at once, so that candidates are never held."""
         from trkx.runtime.neighbours.stream import pair_stream  # Numba is loaded when it is needed
@@ -220,6 +225,7 @@ class Pipeline:
         graph, cut = self.spec.needed_graph(), logit_of_cut(self.spec.needed_cut("filter"))
         with meter.stages_at_once(("graph", "filter"), len(points), "edges") as (searched, filtered, searching):
             start = time.perf_counter()
+            orient = orientation(event.position, graph.direction)
             stream = pair_stream(points, graph.radius, graph.k_max, self.neighbours, self.threads)
             searching[0] = time.perf_counter() - start
             judge, checked = engine.edge_filter(x), partial(_finite, stage="filter")

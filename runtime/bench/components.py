@@ -29,6 +29,7 @@ from trkx.spec import logit_of_cut
 Int = NDArray[np.int64]
 UNION_FIND = OWN + "union_find"
 CONTRACTION = OWN + "edge_contraction"
+AFTER_GNN, AFTER_FILTER = "after the GNN", "after the filter"
 HITS = 140_000
 """Hits of made-up graphs without --sizes: an event of mu = 200."""
 
@@ -38,12 +39,14 @@ class Given:
     """What hits are labelled by.
 
     name: in words. edge_index: int64 [2, E]. hits: number of hits. weight: float64 [E], logit less that of the cut, or None.
+    series: what it has in common with such a graph of another size.
     """
 
     name: str
     edge_index: Int
     hits: int
     weight: NDArray[np.float64] | None = None
+    series: str = ""
 
 
 def known_cases() -> tuple[str, ...]:
@@ -80,7 +83,7 @@ def measured(given: Given, names: tuple[str, ...], options: Options) -> list[Row
             if name in LABELLING:
                 facts["same labels"] = bool(np.array_equal(renumbered(labels[name]), own))
         sizes = {"hits": given.hits, "edges": count}
-        found.append(Row(given.name, sizes, timing, name.startswith(OWN), facts=facts))
+        found.append(Row(given.name, sizes, timing, name.startswith(OWN), facts=facts, series=given.series))
     return found
 
 
@@ -108,15 +111,16 @@ def _of_events(options: Options) -> Iterator[Given]:
         weight = engine.gnn(graph.x, graph.edge_index, graph.edge_attr) - cut
         hits, edges = graph.hits, graph.edge_index
         kept = edges[:, weight > 0.0]
-        yield Given(f"{hits:,} hits, {kept.shape[1]:,} edges after the GNN", kept, hits)
-        yield Given(f"{hits:,} hits, {graph.edges:,} edges after the filter", edges, hits)
-        yield Given(f"{hits:,} hits, {graph.edges:,} edges with the GNN's logits", edges, hits, weight)
+        yield Given(f"{hits:,} hits, {kept.shape[1]:,} edges after the GNN", kept, hits, series=AFTER_GNN)
+        yield Given(f"{hits:,} hits, {graph.edges:,} edges after the filter", edges, hits, series=AFTER_FILTER)
+        yield Given(f"{hits:,} hits, {graph.edges:,} edges with the GNN's logits", edges, hits, weight, "with the GNN's logits")
 
 
 def _made_up(options: Options) -> Iterator[Given]:
     for hits in options.sizes or (HITS,):
         for name, make in MADE_UP.items():
-            yield Given(f"made up, {hits:,} hits: {name}", make(hits, np.random.default_rng(0)), hits)
+            edges = make(hits, np.random.default_rng(0))
+            yield Given(f"made up, {hits:,} hits: {name}", edges, hits, series=f"made up: {name}")
 
 
 def _path(hits: int, rng: np.random.Generator) -> Int:

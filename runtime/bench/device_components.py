@@ -13,7 +13,7 @@ import torch
 
 from trkx.bundle import Bundle
 from trkx.runtime.bench.cases import OWN
-from trkx.runtime.bench.components import HITS, MADE_UP
+from trkx.runtime.bench.components import AFTER_FILTER, AFTER_GNN, HITS, MADE_UP
 from trkx.runtime.bench.device_graphs import stages_of
 from trkx.runtime.bench.device_measure import compare_on
 from trkx.runtime.bench.measure import Case
@@ -29,8 +29,8 @@ from trkx.runtime.events import open_events
 from trkx.spec import logit_of_cut
 
 OURS = OWN + "triton"
-Graph = tuple[str, torch.Tensor, int]
-"""In words; edges, int64 [2, E]; number of hits."""
+Graph = tuple[str, torch.Tensor, int, str]
+"""In words; edges, int64 [2, E]; number of hits; what it has in common with such a graph of another size."""
 
 
 def known_cases() -> tuple[str, ...]:
@@ -48,13 +48,15 @@ def rows(options: Options) -> list[Row]:
     device = device_of(options.device)
     names = options.wanted(known_cases())
     found: list[Row] = []
-    for name, edges, hits in (*_of_events(options, device), *_made_up(options, device)):
+    for name, edges, hits, series in (*_of_events(options, device), *_made_up(options, device)):
         options.tell(f"components: {name}")
-        found += measured(name, edges, hits, names, options)
+        found += measured(name, edges, hits, names, options, series)
     return found
 
 
-def measured(graph: str, edges: torch.Tensor, hits: int, names: tuple[str, ...], options: Options) -> list[Row]:
+def measured(
+    graph: str, edges: torch.Tensor, hits: int, names: tuple[str, ...], options: Options, series: str = ""
+) -> list[Row]:
     """Return the rows of one graph, on the device of its edges."""
     labels: dict[str, Any] = {}
     with current(edges.device):
@@ -71,7 +73,7 @@ def measured(graph: str, edges: torch.Tensor, hits: int, names: tuple[str, ...],
                     facts["same labels"] = torch.equal(label, own)
                 if name in used:
                     facts["GPU memory in use, GB"] = used[name] / 1e9
-            made.append(Row(graph, {"hits": hits, "edges": edges.shape[1]}, timing, name == OURS, facts=facts))
+            made.append(Row(graph, {"hits": hits, "edges": edges.shape[1]}, timing, name == OURS, facts=facts, series=series))
     return made
 
 
@@ -93,12 +95,12 @@ def _of_events(options: Options, device: torch.device) -> Iterator[Graph]:
         given = stages_of(bundle, sized, device)
         hits, edges = len(sized), given.edges
         kept = edges[:, given.logits > logit_of_cut(bundle.spec.needed_cut("gnn"))]
-        yield f"{hits:,} hits, {kept.shape[1]:,} edges after the GNN", kept, hits
-        yield f"{hits:,} hits, {edges.shape[1]:,} edges after the filter", edges, hits
+        yield f"{hits:,} hits, {kept.shape[1]:,} edges after the GNN", kept, hits, AFTER_GNN
+        yield f"{hits:,} hits, {edges.shape[1]:,} edges after the filter", edges, hits, AFTER_FILTER
 
 
 def _made_up(options: Options, device: torch.device) -> Iterator[Graph]:
     for hits in options.sizes or (HITS,):
         for name, make in MADE_UP.items():
             edges = torch.from_numpy(make(hits, np.random.default_rng(0))).to(device)
-            yield f"made up, {hits:,} hits: {name}", edges, hits
+            yield f"made up, {hits:,} hits: {name}", edges, hits, f"made up: {name}"

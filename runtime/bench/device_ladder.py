@@ -9,7 +9,6 @@ Source: A. Lazar et al. (Exa.TrkX), "Accelerating the Inference of the Exa.TrkX 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from trkx.backends import backend, probe
 from trkx.runtime.bench import ladder_table
@@ -20,9 +19,7 @@ from trkx.runtime.bench.options import Options
 from trkx.runtime.bench.report import Row
 from trkx.runtime.bench.rungs import PARQUET, STAGES
 from trkx.runtime.cuda.engines.table import device_of
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from trkx.tables import FittedTable
 
 START_UP = 120.0
 """Seconds for libraries, a context on the GPU, kernels that are compiled at first use, and a first call to see the memory."""
@@ -88,6 +85,6 @@ def rows(options: Options) -> list[Row]:
     return climbed(course, options)
 
 
-def tables(rows: Sequence[Row], title: str) -> list[Table]:
+def tables(rows: Sequence[Row], title: str) -> list[FittedTable]:
     """Return the table of times and memory by rung, and below it by what means each stage was done and what came out."""
     return ladder_table.tables(rows, title, "GPU memory, torch", (NOTE,))

@@ -103,7 +103,7 @@ def measured(bundle: Bundle, stage: str, graph: Graph, names: tuple[str, ...], o
     )
     work = work_of(bundle.spec, stage)
     flops, moved = work.flops(graph.hits, graph.edges), work.bytes(graph.edges)
-    truth, by = _truth(bundle, stage, graph, results, flops)
+    truth, by = _truth(bundle, stage, graph, results, flops, options.tell)
     if options.memory:
         peaks = _peaks([name for name in names if timings[name].available], graph, stage, options)
         timings |= {name: _with_peak(timings[name], peak) for name, peak in peaks.items()}
@@ -121,24 +121,29 @@ def measured(bundle: Bundle, stage: str, graph: Graph, names: tuple[str, ...], o
                 half = name == OWN + HALF and difference <= WRONG_HALF * max(1.0, float(np.abs(truth).max()))
                 note = "bfloat16" if half else "WRONG RESULT"
                 timing = Timing(timing.name, timing.seconds, timing.warm_up, timing.peak_bytes, note)
-        sizes = {"hits": graph.hits, "edges": graph.edges}
-        found.append(Row(graph.name, sizes, timing, is_ours(name), flops, moved, facts))
+        sizes, series = {"hits": graph.hits, "edges": graph.edges}, "made up" if graph.name.startswith("made up") else ""
+        found.append(Row(graph.name, sizes, timing, is_ours(name), flops, moved, facts, series))
     return found
 
 
 def _truth(
-    bundle: Bundle, stage: str, graph: Graph, results: dict[str, Logits], flops: float
+    bundle: Bundle, stage: str, graph: Graph, results: dict[str, Logits], flops: float, tell: Callable[[str], None]
 ) -> tuple[NDArray[np.floating] | None, str]:
-    """Return logits to compare with, and whose they are: float64 where torch is there and the graph is not too large."""
+    """Return logits to compare with, and whose they are: float64 where torch is there and the graph is not too large.
+
+    `tell` is told why they are of none in float64, for a column of differences says only whose they are.
+    """
+    why = f"its {flops:.1e} operations are more than {AFFORDABLE:.0e}"
     if flops <= AFFORDABLE:
         try:
             from trkx.runtime.bench.torch_peers import reference_logits
 
             parts = _parts(bundle, graph, stage)
             return np.concatenate([reference_logits(bundle, stage, part).reshape(-1) for part in parts]), "float64"
-        except ImportError:  # no torch: the column says whose logits these are compared with
-            pass
+        except ImportError as error:  # no torch, or one that does not load
+            why = str(error)
     first = next(filter(is_ours, results), None)
+    tell(f"{stage}: no logits in float64 ({why}); compared with {first or 'none'}")
     return (None, "") if first is None else (results[first], first)
 
 

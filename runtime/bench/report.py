@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trkx.runtime.bench.measure import Timing
 from trkx.runtime.bench.roofline import Rates
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from trkx.tables import Column, FittedTable, Line
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,8 @@ class Row:
 
     graph: what it was measured on, in words. sizes: "hits", "edges", … to a number. timing: of the case. ours: whether the other
     rows of the graph are compared with this one. flops, bytes: what the work needs at least, 0 if not counted. facts: further
-    columns, name to number or word.
+    columns, name to number or word. series: what the graph has in common with those that only differ in size, "" where all do:
+    no line of a picture joins two of them.
     """
 
     graph: str
@@ -32,6 +32,7 @@ class Row:
     flops: float = 0.0
     bytes: float = 0.0
     facts: Mapping[str, Any] = field(default_factory=dict)
+    series: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain containers, ready for JSON."""
@@ -52,42 +53,53 @@ def ratio(row: Row, reference: Row | None) -> float | None:
     return row.timing.median / reference.timing.median
 
 
-def table(rows: Sequence[Row], title: str, rates: Rates | None = None) -> Table:
-    """Return the rich table: medians, quartiles, ratio to ours, share of the machine's rates, memory, facts, by graph."""
-    from rich.table import Table
-    from rich.text import Text
+TIMES = ("median", "quartiles", "to ours", "best", "best to ours", "first call", "memory", "% GEMM", "% copy")
+STARTS = ("best", "first call", "% GEMM")
+"""Columns that begin another matter: they may stand below, where room is short, as any fact may."""
 
-    names = list(dict.fromkeys(name for row in rows for name in row.facts))
-    shown = Table(title=Text(title))
-    times = ("median", "quartiles", "best", "to ours", "best to ours")
-    columns = ["case", *times, "% GEMM", "% copy", "first call", "memory", *names, "note"]
+
+def table(rows: Sequence[Row], title: str, rates: Rates | None = None) -> FittedTable:
+    """Return the table: medians, quartiles, ratio to ours, share of the machine's rates, memory, facts, by graph."""
+    facts = list(dict.fromkeys(name for row in rows for name in row.facts))
     used = {"% GEMM": rates is not None and any(row.flops for row in rows), "memory": any(_memory(row) for row in rows),
-            "% copy": rates is not None and any(row.bytes for row in rows), "note": any(row.timing.note for row in rows)}
-    columns = [name for name in columns if used.get(name, True)]
-    for name in columns:
-        shown.add_column(name, justify="left" if name in ("case", "note") else "right", overflow="fold")
+            "% copy": rates is not None and any(row.bytes for row in rows)}
+    names = [name for name in ("case", *TIMES, *facts) if used.get(name, True)]
+    columns = [Column(name, starts=name not in TIMES or name in STARTS) for name in names]
+    lines = []
     for graph in dict.fromkeys(row.graph for row in rows):
-        shown.add_section()
-        shown.add_row(Text(graph, style="bold"))
         reference = reference_of(rows, graph)
         for row in (row for row in rows if row.graph == graph):
             cells = _cells(row, reference, rates)
-            shown.add_row(*(Text(cells.get(name, "")) for name in columns))  # Text: "trkx[peers]" is no markup
-    return shown
+            lines.append(Line([cells.get(name, "") for name in names], section=graph))
+    return FittedTable(columns, lines, title, _missing(rows))
+
+
+def _missing(rows: Sequence[Row]) -> str:
+    """Return why cases are not available, once each; with the graphs where that is not so of all."""
+    graphs: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if not row.timing.available:
+            graphs.setdefault((row.timing.name, row.timing.note), []).append(row.graph)
+    tried = Counter(row.timing.name for row in rows)
+    return "\n".join(
+        f"{name}{'' if len(on) == tried[name] else ' (' + '; '.join(on) + ')'}: not available here: {why}"
+        for (name, why), on in graphs.items()
+    )
 
 
 def _cells(row: Row, reference: Row | None, rates: Rates | None) -> dict[str, str]:
     timing = row.timing
     if not timing.available:
-        return {"case": timing.name, "note": f"not available here: {timing.note}", "median": "-"}
+        return {"case": timing.name, "median": "-"}
     compared = ratio(row, reference)
     first = "" if math.isnan(timing.warm_up) else duration(timing.warm_up)
+    said = ", ".join(word for word in ("ours" if row.ours else "", timing.note) if word)  # "WRONG RESULT" beside every number
     cells = {
-        "case": timing.name + (" (ours)" if row.ours else ""), "median": duration(timing.median),
+        "case": timing.name + (f" ({said})" if said else ""), "median": duration(timing.median),
         "quartiles": f"{duration(timing.low)} to {duration(timing.high)}",
         "to ours": "" if compared is None else f"{compared:.2f}", "best": duration(timing.best),
         "best to ours": "" if compared is None or reference is None else f"{timing.best / reference.timing.best:.2f}",
-        "first call": first, "memory": _memory(row), "note": timing.note,
+        "first call": first, "memory": _memory(row),
     }
     if rates is not None and row.flops:
         cells["% GEMM"] = f"{100.0 * row.flops / timing.median / rates.gemm:.0f}"
@@ -136,12 +148,13 @@ def write_json(
 def plot(path: Path, rows: Sequence[Row], title: str) -> Path | None:
     """Write time against number of hits and of edges as PNG; None if no size has more than one value.
 
+    One panel a series: against hits where there are several of them.
+
     Raises:
         MissingExtraError: matplotlib or mplhep is not installed.
     """
-    ran = [row for row in rows if row.timing.available]
-    sizes = [name for name in ("hits", "edges") if len({row.sizes.get(name, 0) for row in ran if name in row.sizes}) > 1]
-    if not sizes:
+    panels = panels_of(rows)
+    if not panels:
         return None
     from trkx.runtime.metrics.plots import plot_style, save_picture
 
@@ -150,19 +163,53 @@ def plot(path: Path, rows: Sequence[Row], title: str) -> Path | None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    columns = min(len(panels), 3)
+    lines = -(-len(panels) // columns)
     with mpl.rc_context(settings):
-        figure = Figure(figsize=(6.4 * len(sizes), 5.2), layout="constrained")
+        names = list(dict.fromkeys(name for panel in panels for name in panel.cases))
+        figure = Figure(figsize=(5.6 * columns, 4.2 * lines + 0.3 * (1 + len(names) / columns)), layout="constrained")
         FigureCanvasAgg(figure)
-        for axes, size in zip(figure.subplots(1, len(sizes), squeeze=False)[0], sizes, strict=True):
-            for name in dict.fromkeys(row.timing.name for row in ran):
-                own = [(row.sizes[size], row.ours, row.timing) for row in ran if row.timing.name == name and size in row.sizes]
-                own.sort(key=lambda item: item[0])
-                at, timings = [size for size, _, _ in own], [timing for _, _, timing in own]
+        all_axes = figure.subplots(lines, columns, squeeze=False).ravel()
+        shown: dict[str, Any] = {}
+        for axes, panel in zip(all_axes, panels, strict=False):
+            for name, points in panel.cases.items():
+                timings = [row.timing for row in points]
                 spread = [[t.median - t.low for t in timings], [t.high - t.median for t in timings]]
-                style = {"marker": "o", "ms": 4, "capsize": 2, "lw": 2.2 if any(ours for _, ours, _ in own) else 1.1}
-                axes.errorbar(at, [t.median for t in timings], yerr=spread, label=name, **style)
-            axes.set(xscale="log", yscale="log", xlabel=f"number of {size}", ylabel="time [s]")
-        figure.axes[0].legend(frameon=False, fontsize=8)
+                thick = 2.2 if any(row.ours for row in points) else 1.1
+                style: dict[str, Any] = {"marker": "o", "ms": 4, "capsize": 2, "lw": thick}
+                at = [row.sizes[panel.size] for row in points]
+                drawn = axes.errorbar(at, [t.median for t in timings], yerr=spread, color=f"C{names.index(name) % 10}", **style)
+                shown[name] = drawn
+            axes.set(xscale="log", yscale="log", xlabel=f"number of {panel.size}", ylabel="time [s]")
+            axes.set_title(panel.series, fontsize=11)
+        for axes in all_axes[len(panels) :]:
+            axes.set_axis_off()
+        figure.legend(shown.values(), shown, frameon=False, fontsize=9, loc="outside lower center", ncols=columns)
         figure.suptitle(title, fontsize=11)
-        save_picture(figure, path, dpi=130)
+        save_picture(figure, path, dpi=110)
     return path
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What is joined by lines: series; size, "hits" or "edges"; cases: name to rows by rising size."""
+
+    series: str
+    size: str
+    cases: Mapping[str, Sequence[Row]]
+
+
+def panels_of(rows: Sequence[Row]) -> list[Panel]:
+    """Return what a picture shows: of each series the sizes that have more than one value, of several series the first such."""
+    ran = [row for row in rows if row.timing.available]
+    found: list[Panel] = []
+    several = len({row.series for row in ran}) > 1
+    for series in dict.fromkeys(row.series for row in ran):
+        own = [row for row in ran if row.series == series]
+        sizes = [size for size in ("hits", "edges") if len({row.sizes[size] for row in own if size in row.sizes}) > 1]
+        for size in sizes[: 1 if several else None]:
+            sized = sorted((row for row in own if size in row.sizes), key=lambda row: row.sizes[size])
+            names = dict.fromkeys(row.timing.name for row in sized)
+            cases = {name: [row for row in sized if row.timing.name == name] for name in names}
+            found.append(Panel(series, size, cases))
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -31,13 +31,15 @@ class Rates:
     """Best rates that were measured, all threads together.
 
     gemm: float32 additions and multiplications of matrix products, 1/s. copy: bytes read plus bytes written, 1/s. gemm_by:
-    what reached the first, in words. details: library and shape to its best rate.
+    what reached the first, in words. details: library and shape to its best rate. without: library that could not be
+    measured to why.
     """
 
     gemm: float
     copy: float
     gemm_by: str
     details: dict[str, float]
+    without: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain containers, ready for JSON."""
@@ -57,12 +59,13 @@ def rates_here(threads: int, seconds: float) -> dict[str, Any]:
 
 
 def _rates(makers: dict[str, Maker], threads: int, seconds: float) -> dict[str, Any]:
+    without: dict[str, str] = {}
     try:
         from trkx.runtime.bench import torch_peers
 
         makers["torch"] = torch_peers.product_of(threads)
-    except (ImportError, NotHereError):  # no torch: the others say what the machine can do
-        pass
+    except (ImportError, NotHereError) as error:  # the others say what the machine can do
+        without["torch"] = str(error)
     share = seconds / ((len(SHAPES) * len(makers)) + 1)
     details: dict[str, float] = {}
     for library, maker in makers.items():
@@ -71,7 +74,7 @@ def _rates(makers: dict[str, Maker], threads: int, seconds: float) -> dict[str, 
             a, b = rng.random((m, k), np.float32), rng.random((k, n), np.float32)
             details[f"{library} {m} x {k} x {n}"] = 2.0 * m * k * n / best(maker(a, b), share)
     name = max(details, key=lambda key: details[key])
-    return asdict(Rates(details[name], copy_rate(threads, share), name, details))
+    return asdict(Rates(details[name], copy_rate(threads, share), name, details, without))
 
 
 def best(call: Callable[[], object], seconds: float) -> float:

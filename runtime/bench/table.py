@@ -5,15 +5,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from trkx.errors import SpecError, unknown_name
 from trkx.runtime.bench.options import Options
 from trkx.runtime.bench.report import Row, table
 from trkx.runtime.bench.roofline import Rates
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from trkx.tables import FittedTable
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,7 @@ class Benchmark:
     """One row. module, function: (Options) to list[Row]. rooflined: whether its rows count operations.
 
     device_module: of its form for a GPU, with the same function; "" if it has none. A module with a function `tables` ((rows,
-    title) to rich tables) is printed by it instead of by the common table.
+    title) to tables) is printed by it instead of by the common table.
     """
 
     name: str
@@ -44,10 +42,10 @@ class Benchmark:
         module = importlib.import_module(self.place(options.device))
         return cast(Callable[[Options], list[Row]], getattr(module, self.function))(options)
 
-    def tables(self, rows: Sequence[Row], title: str, rates: Rates | None, device: str = "cpu") -> list[Table]:
+    def tables(self, rows: Sequence[Row], title: str, rates: Rates | None, device: str = "cpu") -> list[FittedTable]:
         """Return what is printed."""
         own = getattr(importlib.import_module(self.place(device)), "tables", None)
-        return [table(rows, title, rates)] if own is None else cast("list[Table]", own(rows, title))
+        return [table(rows, title, rates)] if own is None else cast(list[FittedTable], own(rows, title))
 
 
 BENCHMARKS: Mapping[str, Benchmark] = {

@@ -111,7 +111,8 @@ def _event_rows(
             own_case = name.startswith(OWN)
             timing = unavailable(name, why[name]) if name in why else _timing(name, runs[name], stage)
             more = facts.get(name.removeprefix(OWN), {}) if own_case and stage == TOTAL else {}
-            found.append(Row(f"{graph}: {stage}", {"hits": len(event), "edges": edges}, timing, is_ours(name), facts=more))
+            sizes = {"hits": len(event), "edges": edges}
+            found.append(Row(f"{graph}: {stage}", sizes, timing, is_ours(name), facts=more, series=stage))
     return found
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from trkx.runtime.bench.roofline import Rates
+    from trkx.tables import FittedTable
 
 BUSY = 0.5
 """Load of the machine before a benchmark begins, above which its medians are not to be trusted."""
@@ -55,10 +56,11 @@ def command(
     from trkx.runtime.bench.roofline import measured_rates
     from trkx.runtime.bench.table import benchmark
     from trkx.runtime.crew import available_cores
+    from trkx.tables import output_console
 
     chosen = benchmark(what)
     chosen.place(device)
-    progress, console = Console(stderr=True, highlight=False, markup=False), Console(highlight=False, markup=False)
+    progress, console = Console(stderr=True, highlight=False, markup=False), output_console()
     options = Options(
         bundle=bundle, events=tuple(events or ()), sizes=parsed_sizes(sizes), rounds=rounds, threads=threads or available_cores(),
         peers=tuple(case or ()), edges=edges, synthetic=synthetic, limit=limit, memory=memory, device=device,
@@ -81,7 +83,7 @@ def command(
     _print(console, chosen.tables(rows, title, rates, device), rates)
     if before is not None and before > BUSY:
         busy = f"The machine was busy before this began (load {before:.1f})"
-        console.print(f"{busy}: torch suffers most from that; compare the best rounds.", style="yellow", soft_wrap=True)
+        console.print(f"{busy}: torch suffers most from that; compare the best rounds.", style="yellow")
     console.print(f"written: {path}", soft_wrap=True)
     try:
         picture = plot(out / f"{what}.png", rows, title)
@@ -105,19 +107,18 @@ def parsed_sizes(text: str) -> tuple[int, ...]:
     return sizes
 
 
-def _print(console: Console, tables: Sequence[object], rates: Rates | None) -> None:
-    from rich.console import Console as Wide
-
-    # a table of many columns on a pipe would be cut to 80 columns
-    shown = console if console.is_terminal else Wide(highlight=False, markup=False, width=200)
+def _print(console: Console, tables: Sequence[FittedTable], rates: Rates | None) -> None:
     for one in tables:
-        shown.print(one)
+        console.print(one)
+        console.print()
     if rates is not None:
         products = f"float32 matrix products: {rates.gemm / 1e9:.0f} GFLOP/s ({rates.gemm_by})"
         libraries = [rate for what, rate in rates.details.items() if not what.startswith("trkx")]
         if libraries:
             products += f", {max(libraries) / 1e9:.0f} GFLOP/s with numpy or torch"
-        console.print(f"{products}; copy: {rates.copy / 1e9:.1f} GB/s", soft_wrap=True)
+        console.print(f"{products}; copy: {rates.copy / 1e9:.1f} GB/s")
+        for library, why in rates.without.items():
+            console.print(f"products of {library} were not measured: {why}")
 
 
 def _load() -> float | None:

@@ -13,10 +13,8 @@ from trkx.errors import MissingExtraError, TrkxWarning
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
     from trkx.runtime.compare.report import Comparison
-    from trkx.runtime.compare.sheets import Sheet
 
 
 def command(
@@ -28,6 +26,7 @@ def command(
     engine: Annotated[str, typer.Option(
         help="What runs the networks, or several to compare: tiled,onnxruntime (which runs the bundle's half-precision files)."
     )] = "tiled",
+    device: Annotated[str | None, typer.Option(help="Of engines on a GPU: cuda, or cuda:1 of several.")] = None,
     neighbours: Annotated[str, typer.Option(help="grid, kdtree or brute: same pairs, other speed.")] = "grid",
     labelling: Annotated[str, typer.Option(help="union_find or scipy: same labels.")] = "union_find",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads; all cores if not given.")] = None,
@@ -59,15 +58,18 @@ def command(
     from trkx.runtime.compare.runs import Setting, named_runs, open_runs
     from trkx.runtime.compare.times import Times, measure
     from trkx.runtime.crew import available_cores
+    from trkx.runtime.devices import one_device
     from trkx.runtime.events import open_events
     from trkx.runtime.metrics.selection import Selection
+    from trkx.tables import output_console
 
-    runs = named_runs(precision, engine)
+    opened = Bundle.open(bundle)
+    runs = named_runs(precision, engine, opened.spec.stages)
     bands, rule = Bands(band, radius_band), Rule(outside=allowed)
     selection = Selection(pt_min=pt_min, eta_max=eta_max, min_hits_particle=min_hits_particle, min_hits_track=min_hits_track)
     sources = open_events(events)[:limit]
-    opened = Bundle.open(bundle)
-    setting = Setting(str(bundle), neighbours, labelling, threads or available_cores())
+    on = one_device([run.engine for run in runs.values()], device)
+    setting = Setting(str(bundle), neighbours, labelling, threads or available_cores(), on)
     pipelines, refused = open_runs(setting, runs)  # what can't be run is refused before any event is
     timed = {name: runs[name] for name in pipelines}
     reference = pipelines.pop(next(iter(runs)))
@@ -88,52 +90,37 @@ def command(
     comparison = Comparison(
         opened.spec.name, runs, found, times, bands, selection, rule, refused, machine_facts(setting.threads),
     )
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=200)
+    console = output_console()
     _print(console, comparison)
     if out is not None:
         for path in _write(comparison, out):
-            console.print(f"wrote {path}", soft_wrap=True, markup=False)
+            console.print(f"wrote {path}", soft_wrap=True)
 
 
 def _print(console: Console, comparison: Comparison) -> None:
     from trkx.runtime.compare.html import NO_TRUTH
     from trkx.runtime.compare.sheets import recommendation, sheets
+    from trkx.tables import wrapped
 
     found = comparison.found
     several = "" if found.events == 1 else "s"
     console.print(
         f"{comparison.title}, {', '.join(comparison.engines)}: {found.events} event{several}, {found.hits:,} hits; compared with "
-        f"{comparison.first}",
-        soft_wrap=True, markup=False,
+        f"{comparison.first}"
     )
     for sheet in sheets(comparison):
         console.print()
-        console.print(sheet.title, style="bold", markup=False)
-        console.print(_table(sheet))
-        console.print(sheet.note, style="dim", markup=False)
+        console.print(sheet.table())
     console.print()
     if not found.with_truth:
         console.print(NO_TRUTH)
     for name, why in comparison.failed.items():
-        console.print(f"{name} was given up: {why}", markup=False, soft_wrap=True)
+        console.print(wrapped(f"{name} was given up: {why}", console.width), soft_wrap=True)
     console.print("Recommendation", style="bold")
-    for line in recommendation(comparison):
-        console.print(line, markup=False, soft_wrap=True)
-    console.print(comparison.rule_in_words, style="dim", markup=False)
-
-
-def _table(sheet: Sheet) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for place, name in enumerate(sheet.head):
-        table.add_column(Text(name), justify="right" if place >= sheet.words else "left", overflow="fold")
-    for row in sheet.rows:
-        table.add_row(*map(Text, row))
-    return table
+    for line in "\n".join(recommendation(comparison)).split("\n"):
+        to_be_copied = line.startswith("trkx ")
+        console.print(line if to_be_copied else wrapped(line, console.width), soft_wrap=True)
+    console.print(comparison.rule_in_words, style="dim")
 
 
 def _write(comparison: Comparison, out: Path) -> list[Path]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import platform
-import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trkx import __version__
-from trkx.backends import BACKENDS, Availability, probe
+from trkx.backends import BACKENDS, Availability, Lack, probe
 from trkx.runtime.crew import available_cores
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trkx.tables import FittedTable
 
 
 def command(
@@ -29,21 +33,38 @@ def command(
     if as_json:
         typer.echo(json.dumps({"machine": machine, "backends": [_plain(row) for row in rows]}, indent=2))
         return
-    from rich.console import Console
-    from rich.table import Table
+    from trkx.tables import output_console
+
+    console = output_console()
+    console.print(", ".join(f"{name} {value}" for name, value in machine.items()), "", sep="\n")
+    common = _common(rows)
+    console.print(_table(rows, common))
+    for lack in common:
+        console.print(f"\n{lack.common}: {lack.why}: {lack.how}")
+
+
+def _common(rows: Sequence[Availability]) -> list[Lack]:
+    """Return what several rows lack alike: said once, below."""
+    lacks = [lack for row in rows for lack in row.lacks if lack.common]
+    return [lack for lack in dict.fromkeys(lacks) if lacks.count(lack) > 1]
+
+
+def _table(rows: Sequence[Availability], common: Sequence[Lack]) -> FittedTable:
+    """Return name, there or not, and below one another: version, or what is lacking and how to get it; what it does."""
     from rich.text import Text
 
-    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=140)
-    console.print(Text(", ".join(f"{name} {value}" for name, value in machine.items())))
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("kind", "name", "", "what it does", "version, or why not and how to get it"):
-        table.add_column(column, overflow="fold")
+    from trkx.tables import Column, FittedTable, Line
+
+    lines = []
     for row in rows:
+        backend = row.backend
         state = Text("yes", "green") if row.available else Text("no", "yellow")
-        about = row.backend.does + (f" ({row.backend.note})" if row.backend.note else "")
-        last = row.version if row.available else f"{row.why_not}: {row.how}"
-        table.add_row(row.backend.kind, row.backend.name, state, Text(about), Text(last))
-    console.print(table)
+        about = backend.does + (f" ({backend.note})" if backend.note else "")
+        lacks = [lack.common if lack in common else f"{lack.why}: {lack.how}" for lack in row.lacks]
+        found = row.version if row.available else "; ".join(lacks)
+        lines.append(Line((backend.name, state, Text.assemble(found, "\n", (about, "dim"))), backend.kind))
+    last = Column("version, or what it lacks; what it does", words=True)
+    return FittedTable((Column("name"), Column("there", words=True), last), lines)
 
 
 def _plain(row: Availability) -> dict[str, object]:

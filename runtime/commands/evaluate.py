@@ -39,6 +39,9 @@ def command(
     precision: Annotated[
         str, typer.Option(help="For a bundle: fp32, tf32, bf16, fp16, mixed, or of each network: filter=bf16,gnn=bf16.")
     ] = "fp32",
+    device: Annotated[
+        str | None, typer.Option(help="For a bundle, of an engine on a GPU: cuda, or cuda:1 of several.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="For a bundle: threads; all cores if not given.")] = None,
 ) -> None:
     """Compare tracks with the truth: efficiencies, fake and duplicate rate, TrackML score.
@@ -52,6 +55,7 @@ def command(
     from trkx.runtime.metrics.report import Report, evaluate_event
     from trkx.runtime.metrics.selection import Selection
     from trkx.runtime.metrics.tables import edge_table, track_table
+    from trkx.tables import output_console
 
     selection = Selection(
         pt_min=pt_min,
@@ -65,7 +69,7 @@ def command(
         min_hits_track=min_hits_track,
     )
     sources = open_events(events)[:limit]
-    tracks_of = _finder(source, engine, threads, precision)
+    tracks_of = _finder(source, engine, threads, precision, device)
     report = Report(selection)
     columns = (TextColumn("evaluate"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     screen = Console(stderr=True)
@@ -75,9 +79,7 @@ def command(
             report = report.merge(evaluate_event(event, tracks_of(event), selection))
     report.require_particles()
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=140)
+    console = output_console()
     total = report.total()
     number = len(report.events)
     console.print(
@@ -101,17 +103,22 @@ def command(
             console.print(f"wrote {path}", soft_wrap=True)
 
 
-def _finder(source: Path, engine: str, threads: int | None, precision: str) -> Callable[[Event], FoundTracks]:
+def _finder(
+    source: Path, engine: str, threads: int | None, precision: str, device: str | None
+) -> Callable[[Event], FoundTracks]:
     """Return what gives the tracks of an event: a bundle's pipeline, or files of tracks."""
     from trkx.manifest import MANIFEST_NAME
 
     if (source / MANIFEST_NAME).is_file():
+        from trkx.runtime.devices import one_device
         from trkx.runtime.pipeline import Pipeline
 
-        pipeline = Pipeline.open(source, engine=engine, threads=threads, precision=precision)
+        on = one_device([engine], device)
+        pipeline = Pipeline.open(source, engine=engine, threads=threads, precision=precision, device=on)
         return lambda event: pipeline.run(event, keep_graphs=True)
-    if precision != "fp32":
-        raise SpecError(f"--precision is for a bundle; {source} has tracks that are made already (its run.json says how).")
+    for option, given in (("--precision", precision != "fp32"), ("--device", device is not None)):
+        if given:
+            raise SpecError(f"{option} is for a bundle; {source} has tracks that are made already (its run.json says how).")
     from trkx.runtime.metrics.track_files import open_tracks
 
     files = open_tracks(source)

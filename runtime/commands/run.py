@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,14 +11,13 @@ import typer
 from trkx.errors import SpecError, TrkxError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
-
-    from rich.table import Table
+    from collections.abc import Generator, Sequence
 
     from trkx.bundle import Bundle
     from trkx.runtime.events import EventSource
     from trkx.runtime.many.found import Found
-    from trkx.runtime.many.output import Row
+    from trkx.runtime.many.output import Output
+    from trkx.runtime.many.remote import Job
 
 Format = Literal["parquet", "trackml", "acts"]
 
@@ -35,6 +34,11 @@ def command(
     precision: Annotated[
         str, typer.Option("--precision", help="fp32, tf32, bf16, fp16, mixed, or of each network: filter=bf16,gnn=bf16.")
     ] = "fp32",
+    device: Annotated[
+        str | None,
+        typer.Option("--device", help="Of an engine on a GPU: cuda, or cuda:1 of several; cuda:0,cuda:1 runs events on both. "
+                     "If not given: the current one."),
+    ] = None,
     neighbours: Annotated[
         str | None,
         typer.Option("--neighbours", help="grid, kdtree, brute: same pairs, other speed; triton, with an engine on a GPU. If not "
@@ -50,7 +54,8 @@ def command(
         typer.Option("--threads", min=1, help="Threads of each event; if not given, the cores by the workers, or 1 with --dask."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Events at a time on this machine; 1 if not given.")
+        int | None,
+        typer.Option("--workers", min=1, help="Events at a time on this machine; if not given, 1, or one for each device."),
     ] = None,
     dask: Annotated[
         str | None, typer.Option("--dask", help="Run on a Dask cluster: the scheduler's address, or its scheduler file.")
@@ -66,168 +71,107 @@ def command(
 
     Ctrl-C stops at once: tracks of finished events are kept, and the last line says how to go on.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from trkx import __version__
     from trkx.backends import require
     from trkx.bundle import Bundle
-    from trkx.runtime.display import event_display
-    from trkx.runtime.events import open_events
+    from trkx.runtime.commands.run_report import go_on, print_report, told_to_stop
+    from trkx.runtime.devices import chosen_devices
     from trkx.runtime.many.output import Output, require_same_run
-    from trkx.runtime.many.stopping import abandoned_when_told
+    from trkx.runtime.many.remote import Job
+    from trkx.runtime.many.threads import threads_of_worker
 
     if dask is not None and workers is not None:
         raise SpecError("--workers is for this machine and --dask for a cluster, whose workers Dask counts; give one of them.")
+    devices = chosen_devices(engine, device)
+    at_once = _at_once(workers, devices)
     if plot:
         require("plot", "matplotlib")  # before any event is run
+    sources = _chosen_events(events, skip, limit)
+    opened = Bundle.open(bundle)
+    weights = opened.entry("all", "safetensors").sha256
+    made = {"bundle": opened.spec.name, "weights": weights, "engine": engine, "precision": precision}
+    made |= {"device": ",".join(devices) or "cpu", "trkx": __version__}
+    require_same_run(out, made)
+    each = threads_of_worker(at_once, threads) if dask is None else threads or 1
+    job = Job(str(bundle), engine, neighbours, labelling, each, precision, devices)
+    output = Output(out, format, made)
+    with told_to_stop(lambda: go_on(len(output.rows), len(sources), skip, limit, out)), ExitStack() as stack:
+        if dask is None:
+            output.made["device"], where, stream = _here(job, sources, at_once)
+        else:
+            where, stream = _on_cluster(stack, dask, opened, job, sources)
+        picture = _followed(stream, sources, output, plot)
+    print_report(output, opened.spec, job, where, picture)
+
+
+def _at_once(workers: int | None, devices: Sequence[str]) -> int:
+    """Return how many events run at a time on this machine."""
+    if workers is not None and workers < len(devices):
+        raise SpecError(f"--workers {workers}: {len(devices)} devices need one each at least; give more, or leave --workers out.")
+    return workers or max(1, len(devices))
+
+
+def _chosen_events(events: Sequence[Path], skip: int, limit: int | None) -> Sequence[EventSource]:
+    from trkx.runtime.events import open_events
+
     every = open_events(events)
     if skip >= len(every):
         raise SpecError(f"--skip {skip} leaves none of the {len(every)} event(s); give a smaller number.")
-    sources = every[skip:][:limit]
-    opened = Bundle.open(bundle)
-    weights = opened.entry("all", "safetensors").sha256
-    made = {"bundle": opened.spec.name, "weights": weights, "engine": engine, "precision": precision, "trkx": __version__}
-    require_same_run(out, made)
-    output, picture, at = Output(out, format, made), None, 0
-    found_text = TextColumn("{task.fields[tracks]} tracks")
-    columns = (TextColumn("tracking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), found_text)
-    with _told_to_stop(lambda: _go_on(len(output.rows), len(sources), skip, limit, out)), ExitStack() as stack:
-        if dask is None:
-            where, stream = _here(bundle, sources, engine, neighbours, labelling, threads, workers or 1, precision)
-        else:
-            where, stream = _on_cluster(
-                stack, dask, opened, sources, engine, neighbours, labelling, threads or 1, precision
-            )
-        try:
-            with abandoned_when_told(stream), Progress(*columns, console=Console(stderr=True)) as bar:
-                task = bar.add_task("", total=len(sources), tracks=0)
-                for found in stream:
-                    output.add(found)
-                    if plot and picture is None:
-                        picture = event_display(found.event, found.tracks, out / f"event{found.event.event_id:09d}.png")
-                    at += 1
-                    bar.update(task, advance=1, tracks=sum(row.num_tracks for row in output.rows))
-        except TrkxError as error:
-            raise type(error)(f"{error}\nStopped at event {sources[at].event_id}. {_kept(output.rows, out)}") from error
-        finally:
-            output.finish()
-    rows = output.rows
-    console = Console(markup=False)
-    console.print(stage_table(rows, f"{opened.spec.name}, {_means(engine, precision)}, {where}"))
-    events_here = f"{len(rows)} event{'' if len(rows) == 1 else 's'}"
-    console.print(f"{sum(row.num_tracks for row in rows)} tracks of {events_here} in {out}", soft_wrap=True, highlight=False)
-    truncated = sum(row.truncated for row in rows)
-    if truncated:
-        k_max = opened.spec.needed_graph().k_max
-        console.print(f"{truncated} hits had more than k_max = {k_max} neighbours and lost the farthest.")
-    if picture:
-        console.print(f"event display: {picture}", soft_wrap=True, highlight=False)
+    return every[skip:][:limit]
 
 
-def _means(engine: str, precision: str) -> str:
-    from trkx.runtime.precision import EXACT
+def _here(job: Job, sources: Sequence[EventSource], workers: int) -> tuple[str, str, Generator[Found, None, None]]:
+    """Return on which devices events run, and how, in words; and their tracks as they come."""
+    from trkx.runtime.many.threads import track_in_threads
 
-    return engine if precision == EXACT else f"{engine} in {precision}"
-
-
-def stage_table(runs: Sequence[Row], title: str) -> Table:
-    """Return the table of stages: mean and standard deviation over events of time, memory and counts."""
-    import numpy as np
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(title))
-    for name in ("stage", "time (ms)", "peak memory (MB)", "out"):
-        table.add_column(name, justify="left" if name == "stage" else "right")
-
-    def cell(values: list[float], digits: int = 0) -> str:
-        return f"{np.mean(values):,.{digits}f} ± {np.std(values):,.{digits}f}" if len(values) > 1 else f"{values[0]:,.{digits}f}"
-
-    for stages in zip(*(run.stages for run in runs), strict=True):
-        table.add_row(
-            stages[0].name,
-            cell([1e3 * stage.seconds for stage in stages], 1),
-            cell([stage.peak_bytes / 1e6 for stage in stages]),
-            f"{cell([stage.count_out for stage in stages])} {stages[0].unit}",
-        )
-    total = [1e3 * sum(stage.seconds for stage in run.stages) for run in runs]
-    peak = [max(stage.peak_bytes for stage in run.stages) / 1e6 for run in runs]
-    table.add_section()
-    table.add_row("all", cell(total, 1), cell(peak), "")
-    return table
-
-
-def _here(
-    bundle: Path,
-    sources: Sequence[EventSource],
-    engine: str,
-    neighbours: str | None,
-    labelling: str | None,
-    threads: int | None,
-    workers: int,
-    precision: str,
-) -> tuple[str, Generator[Found, None, None]]:
-    """Return where events run, in words, and their tracks as they come."""
-    from trkx.runtime.many.threads import threads_of_worker, track_in_threads
-    from trkx.runtime.pipeline import Pipeline
-
-    threads = threads_of_worker(workers, threads)
-    pipeline = Pipeline.open(bundle, engine, neighbours, labelling, threads, precision)
-    pipeline.warm_up()  # kernels are compiled once a machine: not the first event's time
-    each = f"{threads} thread{'' if threads == 1 else 's'}"
-    return f"{workers} workers with {each} each" if workers > 1 else each, track_in_threads(pipeline, sources, workers)
+    pipelines = [job.open(job.bundle, device) for device in job.devices or (None,)]
+    for pipeline in pipelines:
+        pipeline.warm_up()  # kernels are compiled once a machine: not the first event's time
+    device = ",".join(str(getattr(pipeline, "device", "cpu")) for pipeline in pipelines)
+    each = f"{job.threads} thread{'' if job.threads == 1 else 's'}"
+    where = f"{workers} workers with {each} each" if workers > 1 else each
+    return device, f"{device}, {where}" if job.devices else where, track_in_threads(pipelines, sources, workers)
 
 
 def _on_cluster(
-    stack: ExitStack,
-    address: str,
-    bundle: Bundle,
-    sources: Sequence[EventSource],
-    engine: str,
-    neighbours: str | None,
-    labelling: str | None,
-    threads: int,
-    precision: str,
+    stack: ExitStack, address: str, bundle: Bundle, job: Job, sources: Sequence[EventSource]
 ) -> tuple[str, Generator[Found, None, None]]:
+    """Return where events run, in words; and their tracks as they come, until the stack is closed."""
     from trkx.runtime.many.cluster import track_on_cluster
     from trkx.runtime.many.connect import connected
-    from trkx.runtime.many.remote import Job
 
     client = stack.enter_context(connected(address))
-    job = Job(str(bundle.path), engine, neighbours, labelling, threads, precision)
     return f"Dask cluster {address}", track_on_cluster(client, bundle, job, sources)
 
 
-def _kept(done: Sequence[Row], out: Path) -> str:
-    if not done:
-        return "No tracks were written."
-    names = ", ".join(str(run.event_id) for run in done[:5])
-    return f"The tracks of {len(done)} event(s) before it ({names}{', …' if len(done) > 5 else ''}) are in {out}."
+def _followed(stream: Generator[Found, None, None], sources: Sequence[EventSource], output: Output, plot: bool) -> Path | None:
+    """Write the tracks of events as they come, with a bar on stderr; return the picture of the first, if wanted.
 
+    An error says at which event it stopped, and what is there; what is done is kept, whatever ends it.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-def _go_on(done: int, count: int, skip: int, limit: int | None, out: Path) -> str:
-    """Return what is there of a run that was stopped, and how to have the rest."""
-    if done == 0:
-        return f"none of {count} events is done; run it again."
-    if done == count:
-        return f"all of {count} events are done, their tracks are in {out}."
-    rest = "" if limit is None else f" --limit {limit - done}"
-    again = f"For the others run it again with --skip {skip + done}{rest} and another --out."
-    return f"{done} of {count} events are done, their tracks are in {out}. {again}"
+    from trkx.runtime.commands.run_report import kept
+    from trkx.runtime.display import event_display
+    from trkx.runtime.many.stopping import abandoned_when_told
 
-
-@contextmanager
-def _told_to_stop(say: Callable[[], str]) -> Iterator[None]:
-    """End the process without waiting for events when it is interrupted (code 130) or terminated; `say` gives its last line."""
-    from trkx.cli import report
-    from trkx.runtime.many.stopping import STOPS, code_of, leave
-
+    picture, at = None, 0
+    found_text = TextColumn("{task.fields[tracks]} tracks")
+    columns = (TextColumn("tracking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), found_text)
     try:
-        yield
-    except STOPS as stop:
-        code = code_of(stop)
-        try:
-            report("interrupted" if isinstance(stop, KeyboardInterrupt) else "terminated", say(), "yellow")
-        finally:
-            leave(code)
+        with abandoned_when_told(stream), Progress(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task("", total=len(sources), tracks=0)
+            for found in stream:
+                output.add(found)
+                if plot and picture is None:
+                    name = f"event{found.event.event_id:09d}.png"
+                    picture = event_display(found.event, found.tracks, output.folder / name)
+                at += 1
+                bar.update(task, advance=1, tracks=sum(row.num_tracks for row in output.rows))
+    except TrkxError as error:
+        said = f"{error}\nStopped at event {sources[at].event_id}. {kept(output.rows, output.folder)}"
+        raise type(error)(said) from error
+    finally:
+        output.finish()
+    return picture

@@ -18,7 +18,9 @@ DASHES: tuple[Any, ...] = ("-", "-", (0, (5, 4)), (0, (5, 4)), (0, (1.5, 2)), (0
 """Of curves that may lie on one another: tf32 and fp16, bf16 and mixed."""
 DPI = 150
 SHORT = 36
-"""Letters of all names together that fit into a panel; longer ones stand below, and turned."""
+"""Letters of all names together that fit under a panel, or three times into a line below; longer ones are turned."""
+ROOM = 12
+"""Letters of a number over each of the bars that fit into a panel of three, times groups of bars."""
 
 
 def pictures(comparison: Comparison) -> dict[str, tuple[bytes, str]]:
@@ -31,10 +33,10 @@ def pictures(comparison: Comparison) -> dict[str, tuple[bytes, str]]:
     changes, first = comparison.found.changes, comparison.first
     todo: list[tuple[str, tuple[float, float], Callable[[Any, Comparison], None], str]] = []
     if comparison.times.stages:
-        todo.append(("times", (7.6, 3.6), draw_times, "Mean time of each stage; above the larger bars: how many times as "
-                     f"fast as {first}, where it is 2 % or more apart."))
+        todo.append(("times", (_width_of_times(comparison), 3.6), draw_times, "Mean time of each stage; above the larger bars: "
+                     f"how many times as fast as {first}, where it is 2 % or more apart."))
     if changes:
-        below = 0.0 if _short(comparison) else 0.25 * -(-len(changes) // 3)
+        below = 0.25 * -(-len(changes) // _in_a_line(comparison))
         turned = 0.0 if _short(comparison) else 0.085 * max(map(len, changes))
         todo.append(("differences", (9.6, 3.4 + below), draw_differences, f"On the inputs of {first}: which part of hits or "
                      "edges is farther from it than that. Dotted: half width of the band."))
@@ -43,7 +45,8 @@ def pictures(comparison: Comparison) -> dict[str, tuple[bytes, str]]:
                      "pipeline."))
     if any(one.truth is not None and one.truth.efficiency is not None for one in changes.values()):
         todo.append(("efficiency", (7.6, 0.9 + 0.42 * len(changes) + 0.6), draw_efficiency,
-                     f"Change of efficiency and fake rate against {first}, with 95 % intervals."))
+                     f"Change of efficiency and fake rate against {first}, with 95 % intervals. Dashed: the largest loss that "
+                     "the recommendation allows."))
     return {name: (_png(settings, size, draw, comparison), caption) for name, size, draw, caption in todo}
 
 
@@ -69,6 +72,17 @@ def _short(comparison: Comparison) -> bool:
     return sum(map(len, comparison.found.changes)) <= SHORT
 
 
+def _width_of_times(comparison: Comparison) -> float:
+    """Return the inches that bars need for the numbers above them, stages for their names, and the legend."""
+    times = comparison.times.stages
+    stages = len(next(iter(times.values())))
+    return max(7.6, 1.0 + stages * max(0.8, 0.13 * len(times) + 0.16) + 0.09 * max(map(len, times)) + 0.5)
+
+
+def _in_a_line(comparison: Comparison) -> int:
+    return 6 if _short(comparison) else 3
+
+
 def draw_times(figure: Any, comparison: Comparison) -> None:
     """Draw a group of bars for each stage, one bar a precision."""
     times = comparison.times.stages
@@ -83,12 +97,14 @@ def draw_times(figure: Any, comparison: Comparison) -> None:
         for at, height, stage in zip(place, mean, stages, strict=True):
             ratio = reference[stage].mean / own[stage].mean if stage in reference and own[stage].mean > 0.0 else 1.0
             if abs(ratio - 1.0) >= 0.02 and height > 0.05 * mean[-1]:
-                axes.text(at, height, f" {ratio:.2f}", ha="center", va="bottom", fontsize=7, rotation=90 if len(times) > 3 else 0)
+                text, turned = (f" {ratio:.2f}", 90) if len(times) > 2 else (f"{ratio:.2f}", 0)
+                axes.text(at, height, text, ha="center", va="bottom", fontsize=7, rotation=turned)
     axes.set_xticks(np.arange(len(stages)), ["all" if stage == TOTAL else stage for stage in stages])
+    axes.set_xlim(-0.6, len(stages) - 0.4)
     axes.tick_params(axis="x", which="both", length=0)
     axes.set_ylabel("time [ms]")
     axes.margins(y=0.12)
-    axes.legend(frameon=False, loc="upper left")
+    figure.legend(frameon=False, loc="outside right upper")  # beside the axes: their ticks point inwards
 
 
 def draw_differences(figure: Any, comparison: Comparison) -> None:
@@ -120,11 +136,9 @@ def draw_differences(figure: Any, comparison: Comparison) -> None:
             axes.set_xlabel("difference of logits")
             axes.axvline(comparison.bands.logit, color="0.5", ls=":", lw=1.0)
         axes.set_ylabel("part that is larger")
-        if _short(comparison):
-            axes.legend(frameon=False, loc="lower left")
-    if lines and not _short(comparison):
+    if lines:
         lines = {name: lines[name] for name in changes if name in lines}
-        figure.legend(lines.values(), lines, frameon=False, loc="outside lower center", ncols=3)
+        figure.legend(lines.values(), lines, frameon=False, loc="outside lower center", ncols=_in_a_line(comparison))
 
 
 def draw_decisions(figure: Any, comparison: Comparison) -> None:
@@ -138,16 +152,19 @@ def draw_decisions(figure: Any, comparison: Comparison) -> None:
         for change in changes.values():
             edges, own = change.edges["graph" if stage == "embedding" else stage], change.alone[stage].decisions
             columns.append((own.inside, own.outside, edges.gained + edges.lost))
+        letters = max(len(f"{count:,}") for column in columns for count in column)
+        turned = letters * (len(columns) + 0.8) > ROOM * 3 / len(stages)  # else numbers of neighbouring bars meet
         for number, (kind, colour) in enumerate(kinds):
             place = np.arange(len(columns)) + (number - 1) * 0.27
             counts = [column[number] for column in columns]
             axes.bar(place, counts, 0.27, color=colour, label=kind)
             for at, count in zip(place, counts, strict=True):
-                turned = 90 if count > 999 or len(columns) > 4 else 0
-                axes.text(at, count, f"{count:,}", ha="center", va="bottom", fontsize=6.5, rotation=turned)
+                axes.text(at, count, f" {count:,} " if turned else f"{count:,}", ha="center", va="bottom", fontsize=6.5,
+                          rotation=90 if turned else 0)
         axes.set_yscale("symlog", linthresh=1.0)
         top = max(max(column) for column in columns)
         axes.set_ylim(0.0, max(30.0 * top, 3.0))
+        axes.set_xlim(-0.6, len(columns) - 0.4)
         axes.set_xticks(np.arange(len(columns)), list(changes), rotation=0 if _short(comparison) else 90)
         axes.tick_params(axis="x", which="both", length=0)
         axes.set_title(stage)
@@ -168,6 +185,7 @@ def draw_efficiency(figure: Any, comparison: Comparison) -> None:
                 axes.errorbar(100 * change.value, number, xerr=[[max(low, 0.0)], [max(high, 0.0)]], fmt="o", capsize=3,
                               color=_colour(comparison, name))
         axes.axvline(0.0, color="0.5", ls=":", lw=1.0)
+        axes.locator_params(axis="x", nbins=5)
         axes.set_xlabel(label)
         axes.tick_params(axis="y", which="both", length=0)
     left.axvline(-100 * comparison.rule.loss, color="#c1121f", ls="--", lw=1.0)

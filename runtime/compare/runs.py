@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from trkx.errors import SpecError, TrkxError
 from trkx.runtime.engines import ENGINES
 from trkx.runtime.pipeline import Pipeline
 from trkx.runtime.precision import EXACT, precisions
+from trkx.spec import STAGES
 
 
 @dataclass(frozen=True)
@@ -22,21 +23,24 @@ class Run:
 
 @dataclass(frozen=True)
 class Setting:
-    """How all runs run: folder of the bundle; neighbours, labelling: of engines on the CPU, others have their own."""
+    """How all runs run: folder of the bundle; neighbours, labelling: of engines on the CPU; device: of those on a GPU."""
 
     bundle: str
     neighbours: str = "grid"
     labelling: str = "union_find"
     threads: int = 1
+    device: str | None = None
 
     def open(self, run: Run) -> Pipeline:
         """Open the pipeline of a run; raises as Pipeline.open."""
         if run.engine not in ENGINES:  # on a device, with its own search and labelling; or a name that nobody knows
-            return Pipeline.open(self.bundle, run.engine, threads=self.threads, precision=run.precision)
+            return Pipeline.open(
+                self.bundle, run.engine, threads=self.threads, precision=run.precision, device=self.device
+            )
         return Pipeline.open(self.bundle, run.engine, self.neighbours, self.labelling, self.threads, run.precision)
 
 
-def named_runs(precision: str, engine: str = "tiled") -> dict[str, Run]:
+def named_runs(precision: str, engine: str = "tiled", present: Sequence[str] = STAGES) -> dict[str, Run]:
     """Return name to run of what a user lists: every engine in every precision, the first of the first first.
 
     A run is called by its precision, or by engine and precision if there are several engines.
@@ -44,14 +48,15 @@ def named_runs(precision: str, engine: str = "tiled") -> dict[str, Run]:
     Args:
         precision: "fp32,mixed,filter=bf16+gnn=tf32"; + joins the stages of one run.
         engine: "tiled" or "tiled,onnxruntime".
+        present: the stages that the bundle has; another may not be named.
 
     Raises:
-        SpecError: an unknown precision or stage, fewer than two runs, or one that is named twice.
+        SpecError: an unknown precision or stage, a stage that is not there, fewer than two runs, or one that is named twice.
     """
     engines = _once("--engine", engine)
     words = _once("--precision", precision)
     for word in words:
-        precisions(word.replace("+", ","))
+        precisions(word.replace("+", ","), present)
     runs = {
         word if len(engines) == 1 else f"{name} {word}": Run(name, word.replace("+", ","))
         for name in engines for word in words

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from trkx.runtime.compare.changes import Changes, StageChange
@@ -10,27 +10,40 @@ from trkx.runtime.compare.physics import Change
 from trkx.runtime.compare.report import Comparison, EngineAdvice
 from trkx.runtime.compare.scores import QUANTILES
 from trkx.runtime.compare.times import TOTAL, StageTime
+from trkx.tables import Column, FittedTable, Line
 
 DEFAULT = "tiled"
 """The engine of `trkx run` that nobody has to name."""
 WIDE = 5
-"""Runs that the table of times has columns for; more are its lines."""
+"""Runs that the tables of times and memory have columns for; more are their lines."""
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table. title, note: a line above and below it. head: names of columns. rows: cells; the first `words` are words."""
+    """A table. title, note: a line above and below it. head: names of columns. rows: cells; the first `words` are words.
+
+    words: with two of them the first is a heading of neighbouring rows where room is short. starts: places of columns that begin
+    another matter: the first to stand below where room is short.
+    """
 
     title: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
     words: int = 1
+    starts: tuple[int, ...] = ()
+
+    def table(self) -> FittedTable:
+        """Return it for a terminal."""
+        own = self.words - 1
+        columns = [Column(name, starts=place in self.starts) for place, name in enumerate(self.head)][own:]
+        lines = [Line(row[own:], ", ".join(row[:own])) for row in self.rows]
+        return FittedTable(columns, lines, self.title, self.note)
 
 
 def sheets(comparison: Comparison) -> list[Sheet]:
     """Return the tables of a comparison, in the order in which they are read; those without rows are left out."""
-    found = [_times(comparison), _alone(comparison), _whole(comparison), _tracks(comparison)]
+    found = [_times(comparison), _memory(comparison), _alone(comparison), _whole(comparison), _tracks(comparison)]
     if comparison.found.with_truth:
         found.append(_truth(comparison))
     return [sheet for sheet in found if sheet.rows]
@@ -69,28 +82,35 @@ def _faster(slow: float | None, fast: float | None) -> str:
 def _times(comparison: Comparison) -> Sheet:
     times = comparison.times.stages
     first = times.get(comparison.first, {})
-    rows: list[tuple[str, ...]] = []
-    if len(times) > WIDE:  # a line for each run: more columns than that don't fit
-        head = [comparison.what, *(f"{_stage(stage)} (ms)" for stage in first), "MB"]
-        for name, own in times.items():
-            cells = {stage: _time(own[stage], first[stage]) for stage in first}
-            rows.append((name, *(time for time, _ in cells.values()), cells[TOTAL][1]))
-    else:
-        head = ["stage"]
-        rows = [(_stage(stage), *(cell for own in times.values() for cell in _time(own[stage], first[stage]))) for stage in first]
-        for name in times:
-            head += [f"{name}: time (ms)", "MB"]
-    note = ("Mean ± std over events, the shortest round of each; in brackets: times as fast. MB: largest size, on the largest "
-            "event, of a process that does nothing else; on a device: of what is held there.")
+    cells = {name: [_time(own[stage], first[stage]) for stage in first] for name, own in times.items()}
+    note = "Mean ± std over events, the shortest round of each; in brackets: times as fast."
     if comparison.emulated:
         note += f" {', '.join(comparison.emulated)}: computed in float32 on this machine, so that the time says nothing."
-    return Sheet("Time and peak memory", tuple(head), tuple(rows), note)
+    return _by_stage(comparison, "Time (ms)", cells, note)
 
 
-def _time(time: StageTime, first: StageTime) -> tuple[str, str]:
+def _memory(comparison: Comparison) -> Sheet:
+    times = comparison.times.stages
+    cells = {
+        name: [f"{own[stage].peak_bytes / 1e6:,.0f}" for stage in times[comparison.first]] for name, own in times.items()
+    }
+    note = ("Largest size, on the largest event, of a process that does nothing else; on a device: of what is held there.")
+    return _by_stage(comparison, "Peak memory (MB)", cells, note)
+
+
+def _by_stage(comparison: Comparison, title: str, cells: Mapping[str, Sequence[str]], note: str) -> Sheet:
+    """Return a table of stages by runs; of runs by stages where there are many runs."""
+    stages = [_stage(stage) for stage in comparison.times.stages.get(comparison.first, {})]
+    if len(cells) > WIDE:
+        rows = tuple((name, *own) for name, own in cells.items())
+        return Sheet(title, (comparison.what, *stages), rows, note)
+    return Sheet(title, ("stage", *cells), tuple(zip(stages, *cells.values(), strict=True)), note)
+
+
+def _time(time: StageTime, first: StageTime) -> str:
     spread = f" ± {1e3 * time.deviation:,.1f}" if len(time.seconds) > 1 else ""
     faster = "" if time is first or time.mean <= 0.0 else f" ({first.mean / time.mean:.2f})"
-    return f"{1e3 * time.mean:,.1f}{spread}{faster}", f"{time.peak_bytes / 1e6:,.0f}"
+    return f"{1e3 * time.mean:,.1f}{spread}{faster}"
 
 
 def _alone(comparison: Comparison) -> Sheet:
@@ -106,7 +126,8 @@ def _alone(comparison: Comparison) -> Sheet:
         f"{100 * bands.radius:g} % of the radius. Farthest: from cut or radius."
     )
     head = ("network", comparison.what, *_STAGE_HEAD)
-    return Sheet(f"Each network on the inputs of {comparison.first}: its own rounding", head, tuple(rows), note, words=2)
+    title = f"Each network on the inputs of {comparison.first}: its own rounding"
+    return Sheet(title, head, tuple(rows), note, words=2, starts=(head.index("decisions"),))
 
 
 _STAGE_HEAD = ("largest difference", *(f"{100 * part:g} %" for part in QUANTILES), "decisions", "gained",
@@ -143,7 +164,7 @@ def _tracks(comparison: Comparison) -> Sheet:
             "GNN logits, whole: largest", *(f"{100 * part:g} %" for part in QUANTILES))
     note = ("Lost, new: tracks that are not the same set of hits in both. GNN logits: on the edges that it reads in both, whose "
             "neighbourhood may have changed.")
-    return Sheet("The whole pipeline: tracks", head, tuple(rows), note)
+    return Sheet("The whole pipeline: tracks", head, tuple(rows), note, starts=(len(head) - len(QUANTILES) - 1,))
 
 
 def _track_cells(changes: Changes) -> tuple[str, ...]:
@@ -160,19 +181,20 @@ def _truth(comparison: Comparison) -> Sheet:
     for name, changes in comparison.found.changes.items():
         if (truth := changes.truth) is None:
             continue
-        of = f"{truth.particles:,}"
         rows.append((
-            name, of, _percent(truth.found, truth.particles), _percent(truth.found_other, truth.particles), f"{truth.gained:,}",
+            name, _percent(truth.found, truth.particles), _percent(truth.found_other, truth.particles), f"{truth.gained:,}",
             f"{truth.lost:,}", _change(truth.efficiency), _percent(truth.fakes, truth.tracks),
             _percent(truth.fakes_other, truth.tracks_other), _change(truth.fake_rate),
         ))
-    head = (comparison.what, "particles", f"efficiency in {comparison.first}", "efficiency", "gained", "lost", "change (95 %)",
+    head = (comparison.what, f"efficiency in {comparison.first}", "efficiency", "gained", "lost", "change (95 %)",
             f"fake rate in {comparison.first}", "fake rate", "change (95 %)")
     with_truth, events = comparison.found.with_truth, comparison.found.events
-    note = f"{comparison.selection.describe()}. Double majority; the same particles, twice (Tango's score interval)."
+    particles = next((one.truth.particles for one in comparison.found.changes.values() if one.truth is not None), 0)
+    note = (f"{particles:,} {comparison.selection.describe()}. Double majority; the same particles, twice (Tango's score "
+            "interval).")
     if with_truth < events:
         note += f" {with_truth} of {events} events have truth."
-    return Sheet("Efficiency and fake rate", head, tuple(rows), note)
+    return Sheet("Efficiency and fake rate", head, tuple(rows), note, starts=(head.index("lost") + 2,))
 
 
 def _networks(comparison: Comparison) -> Sequence[str]:

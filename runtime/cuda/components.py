@@ -32,33 +32,52 @@ def components_cuda(edge_index: torch.Tensor, num_hits: int) -> torch.Tensor:
         InputError: edges on no CUDA device, not int64 [2, E], or that name a hit that does not exist.
     """
     checked_edges(edge_index, num_hits)
-    edges = edge_index.shape[1]
-    parent = torch.arange(num_hits, dtype=torch.int32, device=edge_index.device)
-    if edges:
-        settings = {"BLOCK": BLOCK, "num_warps": WARPS, "enable_fp_fusion": False}
-        source, target = edge_index
-        join_kernel[(-(-edges // BLOCK),)](aligned(source), aligned(target), parent, edges, **settings)
-        root = torch.empty_like(parent)
-        root_kernel[(-(-num_hits // BLOCK),)](parent, root, num_hits, **settings)
-        parent = root
-    return numbered(parent)
+    source, target = edge_index
+    return numbered(roots(source, target, num_hits))
+
+
+def roots(source: torch.Tensor, target: torch.Tensor, num_hits: int, units: torch.Tensor | None = None) -> torch.Tensor:
+    """Return the lowest hit of each hit's component, int32 [num_hits]; two launches, and no wait for the device.
+
+    source, target: edges between hits that exist, int64 [E] on a CUDA device. units: weights, int64 [E]; edges not above 0 join
+    nothing. None: all do.
+    """
+    edges = len(source)
+    parent = torch.arange(num_hits, dtype=torch.int32, device=source.device)
+    if not edges:
+        return parent
+    settings = {"BLOCK": BLOCK, "num_warps": WARPS, "enable_fp_fusion": False}
+    join_kernel[(-(-edges // BLOCK),)](aligned(source), aligned(target), units, parent, edges, **settings)
+    root = torch.empty_like(parent)
+    root_kernel[(-(-num_hits // BLOCK),)](parent, root, num_hits, **settings)
+    return root
 
 
 def checked_edges(edge_index: torch.Tensor, num_hits: int) -> None:
     """Raise InputError, as `components_cuda`, for edges that make no sense; waits for the device."""
+    require_edges(edge_index)
+    if edge_index.shape[1]:
+        lowest, highest = torch.stack(torch.aminmax(edge_index)).tolist()
+        require_hits(lowest, highest, num_hits)
+
+
+def require_edges(edge_index: torch.Tensor) -> None:
+    """Raise InputError unless edges are int64 [2, E] where kernels can run."""
     if edge_index.ndim != 2 or edge_index.shape[0] != 2 or edge_index.dtype != torch.int64:
         raise InputError(
             f"{WHO}: edges must be int64 [2, E], found {list(edge_index.shape)} of {edge_index.dtype}; "
             "give sources and targets as two rows."
         )
     require_device(edge_index, WHO)
-    if edge_index.shape[1]:
-        lowest, highest = torch.stack(torch.aminmax(edge_index)).tolist()
-        if lowest < 0 or highest >= num_hits:
-            raise InputError(
-                f"{WHO}: edges name hits {lowest} to {highest}, but there are {num_hits} hits, counted from 0; use indices into "
-                "the event's hits, not hit ids."
-            )
+
+
+def require_hits(lowest: int, highest: int, num_hits: int) -> None:
+    """Raise InputError unless the lowest and the highest end of all edges are hits."""
+    if lowest < 0 or highest >= num_hits:
+        raise InputError(
+            f"{WHO}: edges name hits {lowest} to {highest}, but there are {num_hits} hits, counted from 0; use indices into "
+            "the event's hits, not hit ids."
+        )
 
 
 def numbered(root: torch.Tensor) -> torch.Tensor:
@@ -87,10 +106,17 @@ def climb(parent: tl.tensor, hit: tl.tensor, live: tl.tensor) -> tl.tensor:
 
 
 @kernel("edges")
-def join_kernel(source: tl.tensor, target: tl.tensor, parent: tl.tensor, edges: tl.tensor, BLOCK: tl.constexpr) -> None:
-    """Program n: join the ends of edges [n * BLOCK, (n + 1) * BLOCK) in parent, int32 [N]; no parent is above its child."""
+def join_kernel(
+    source: tl.tensor, target: tl.tensor, units: tl.tensor, parent: tl.tensor, edges: tl.tensor, BLOCK: tl.constexpr
+) -> None:
+    """Program n: join the ends of edges [n * BLOCK, (n + 1) * BLOCK) in parent, int32 [N]; no parent is above its child.
+
+    units: of each edge, which joins if they are above 0; None: all do.
+    """
     edge = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     live = edge < edges
+    if units is not None:
+        live = live & (tl.load(units + edge, mask=live, other=0) > 0)
     one = climb(parent, tl.load(source + edge, mask=live, other=0).to(tl.int32), live)
     two = climb(parent, tl.load(target + edge, mask=live, other=0).to(tl.int32), live)
     live = live & (one != two)

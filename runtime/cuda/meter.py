@@ -18,10 +18,13 @@ class DeviceMeter(Meter):
     """As Meter; on a GPU, a stage ends when the device is done with it, and its memory is what torch held there at most.
 
     Libraries with an allocator of their own, as ONNX Runtime and TensorRT are, hold memory that is not counted.
+
+    last: the stage that was begun last; "" before the first.
     """
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()
+        self.last = ""
         self._device = device
         self._on_gpu = device.type == "cuda"
 
@@ -35,6 +38,7 @@ class DeviceMeter(Meter):
     @contextmanager
     def stage(self, name: str, count_in: int, unit: str) -> Iterator[Count]:
         """Measure the block as stage `name`; as `Meter.stage`. One thread at a time, as the peak is that of the process."""
+        self.last = name
         if not self._on_gpu:
             with super().stage(name, count_in, unit) as count:
                 yield count
@@ -50,6 +54,7 @@ class DeviceMeter(Meter):
     @contextmanager
     def stage_on_host(self, name: str, count_in: int, unit: str) -> Iterator[Count]:
         """Measure a block that does not use the device, whose memory is what others hold there; any number of threads at once."""
+        self.last = name
         if not self._on_gpu:
             with super().stage(name, count_in, unit) as count:
                 yield count

@@ -13,13 +13,15 @@ from trkx.errors import SpecError, unknown_name
 from trkx.runtime import labelling as host_labelling
 from trkx.runtime import neighbours as host_neighbours
 from trkx.runtime.cuda.components import components_cuda
+from trkx.runtime.cuda.contraction import warm_up as warm_up_contraction
 from trkx.runtime.cuda.edge_features import edge_features_on_device
 from trkx.runtime.cuda.edges import canonical_on_device, orientation_on_device
 from trkx.runtime.cuda.engines.base import DeviceEngine
+from trkx.runtime.cuda.failures import explained
 from trkx.runtime.cuda.labelling import edge_contraction_cuda
 from trkx.runtime.cuda.meter import DeviceMeter
 from trkx.runtime.cuda.neighbours import radius_graph_cuda
-from trkx.runtime.cuda.on_host import OnHost, current
+from trkx.runtime.cuda.on_host import OnHost, current, tensor_on
 from trkx.runtime.events.event import Event
 from trkx.runtime.features import node_features
 from trkx.runtime.labelling.table import BACKENDS as LABELLING
@@ -64,16 +66,22 @@ class DevicePipeline(Pipeline):
         self._turn: threading.RLock = on_host.lock
 
     def run(self, event: Event, keep_graphs: bool = False) -> Tracks:
-        """Return the tracks of one event; arguments, result and errors as of Pipeline.run."""
+        """Return the tracks of one event; arguments and result as of Pipeline.run.
+
+        Raises:
+            InputError, BundleError: as of Pipeline.run.
+            TrkxError: a failure of the device (`trkx.runtime.cuda.failures`). After a lack of memory, others can be run.
+        """
         self._require_tracks()
         event.checked()
         hits = len(event)
         graphs: dict[str, Int] = {}
-        with DeviceMeter(self.device) as meter:
+        meter = DeviceMeter(self.device)
+        with explained(self.device, lambda: f"{_named(event)}, stage {meter.last}"), meter:
             with meter.stage_on_host("features", hits, "hits") as count:
                 features = node_features(event, self.spec.features)
+                self._check_ranges(event, features)
                 count.count_out = hits
-            self._check_ranges(event, features)
             with self._turn, current(self.device):
                 label, truncated = self._label(event, features, meter, graphs if keep_graphs else None)
         return Tracks(
@@ -86,8 +94,8 @@ class DevicePipeline(Pipeline):
         """Return the label of each hit, on the host, and how many hits lost neighbours; graphs: receives edges."""
         hits = len(event)
         with meter.stage("embedding", hits, "hits") as count:
-            x = torch.from_numpy(features).to(self.device)
-            position = torch.from_numpy(np.ascontiguousarray(event.position, np.float32)).to(self.device)
+            x = tensor_on(self.device, features)
+            position = tensor_on(self.device, np.asarray(event.position, np.float32))
             points = self.device_engine.embed(x) if hits else x.new_empty((0, self.spec.width("embedding")))
             count.count_out = len(points)
         with meter.stage("graph", hits, "edges") as count:
@@ -96,6 +104,8 @@ class DevicePipeline(Pipeline):
             if graphs is not None:
                 graphs["graph"] = _host(orient(pairs))
             count.count_out = pairs.shape[1]
+            if self.spec.filter is None:
+                edges = canonical_on_device(orient(pairs), hits)
         del points
         if self.spec.filter is not None:
             with meter.stage("filter", pairs.shape[1], "edges") as count:
@@ -103,8 +113,6 @@ class DevicePipeline(Pipeline):
                 count.count_out = edges.shape[1]
             if graphs is not None:
                 graphs["filter"] = _host(edges)
-        else:
-            edges = canonical_on_device(orient(pairs), hits)
         del pairs
         with meter.stage("gnn", edges.shape[1], "edges") as count:
             weight = self._weights(x, edges)
@@ -170,8 +178,16 @@ class DevicePipeline(Pipeline):
         return torch.from_numpy(label).to(self.device)
 
     def _contract(self, edges: Int, weight: NDArray[np.float64], hits: int) -> None:
-        with self._turn, current(self.device):
+        with explained(self.device, lambda: "stage labelling"), self._turn, current(self.device):
             self._labels(torch.from_numpy(edges).to(self.device), torch.from_numpy(weight).to(self.device), hits)
+            if self.labelling == ON_DEVICE and self.spec.labelling.method == "edge_contraction":
+                warm_up_contraction(self.device)  # of every size
+
+
+def _named(event: Event) -> str:
+    """Return which event it is, for messages."""
+    source = event.source.split(",")[0]
+    return f"event {event.event_id}{f' ({source})' if source else ''} of {len(event)} hits"
 
 
 def _host(tensor: torch.Tensor) -> Int:

@@ -44,30 +44,33 @@ def _table(ends: Int, alive: NDArray[np.bool_], num_hits: int) -> tuple[Int, Int
 def contract(low: Int, high: Int, weight: Int, num_hits: int) -> Int:
     """Return the lowest hit of the cluster of each hit, int64 [num_hits].
 
-    low, high: ends of each edge, int64 [E], no pair twice. weight: int64 [E], changed in place. Takes E log(E) steps: the cluster
-    with the shorter list of edges moves its edges into the other one. An edge stands in the lists of both its ends, as
-    entry 2 * edge + side.
+    low, high: ends of each edge, int64 [E], no pair twice. weight: int64 [E], changed in place. Of pairs of clusters with the
+    same weight the one with the first edge between them is joined first: where two edges become one, the one that comes first
+    stays. Takes E log(E) steps: the cluster with the shorter list of edges moves its edges into the other one. An edge stands in
+    the lists of both its ends, as entry 2 * edge + side; those that are no more drop out when their list is moved.
     """
     edges = len(low)
-    ends = np.empty(2 * edges, np.int64)
+    room = np.empty(4 * edges + 3 * num_hits, np.int64)  # at once: there are many small components
+    ends, following = room[: 2 * edges], room[2 * edges : 4 * edges]
+    head, length, parent = room[4 * edges :].reshape(3, num_hits)
     ends[0::2], ends[1::2] = low, high
-    following = np.empty(2 * edges, np.int64)
-    head = np.full(num_hits, -1, np.int64)
-    length = np.zeros(num_hits, np.int64)
+    head[:], length[:] = -1, 0
+    lowest = np.arange(num_hits)
     for entry in range(2 * edges):
         following[entry] = head[ends[entry]]
         head[ends[entry]] = entry
         length[ends[entry]] += 1
     alive = np.ones(edges, np.bool_)
     keys, joins, used = _table(ends, alive, num_hits)
-    parent, lowest = np.arange(num_hits), np.arange(num_hits)
+    parent[:] = lowest
     heap = [(np.int64(0), np.int64(0))]
     heap.pop()
     for edge in range(edges):
         if weight[edge] > 0:
             heap.append((-weight[edge], np.int64(edge)))  # noqa: PERF401 - Numba has no such extend
     heapq.heapify(heap)
-    while len(heap) > 0:
+    positive = len(heap)
+    while positive > 0:  # what is left in the heap then is from before
         negative, joining = heapq.heappop(heap)
         if not alive[joining] or weight[joining] != -negative:
             continue  # from before the weight changed
@@ -75,6 +78,7 @@ def contract(low: Int, high: Int, weight: Int, num_hits: int) -> Int:
         if length[keep] < length[gone]:
             keep, gone = gone, keep
         alive[joining] = False
+        positive -= 1
         parent[gone] = keep
         lowest[keep] = min(lowest[keep], lowest[gone])
         entry = head[gone]
@@ -84,30 +88,35 @@ def contract(low: Int, high: Int, weight: Int, num_hits: int) -> Int:
                 other = ends[entry ^ 1]
                 key = min(keep, other) * num_hits + max(keep, other)
                 at = _place(keys, key)
-                if keys[at] == key:  # that cluster is joined already: weights add up
+                joined = keys[at] == key
+                first = edge
+                if joined:  # that cluster has an edge already: weights add up
                     twin = joins[at]
-                    alive[edge] = False
-                    weight[twin] += weight[edge]
-                    if weight[twin] > 0:
-                        heapq.heappush(heap, (-weight[twin], twin))
-                else:
+                    first = min(edge, twin)
+                    alive[edge + twin - first] = False
+                    total = weight[edge] + weight[twin]
+                    positive += int(total > 0) - int(weight[edge] > 0) - int(weight[twin] > 0)
+                    weight[first] = total
+                    if total > 0:
+                        heapq.heappush(heap, (-total, first))
+                if first == edge:
                     ends[entry] = keep
                     following[entry] = head[keep]
                     head[keep] = entry
                     length[keep] += 1
                     keys[at], joins[at] = key, edge
-                    used += 1
-                    if 2 * used > len(keys):  # full of pairs that are no more
-                        keys, joins, used = _table(ends, alive, num_hits)
+                    if not joined:
+                        used += 1
+                        if 2 * used > len(keys):  # full of pairs that are no more
+                            keys, joins, used = _table(ends, alive, num_hits)
             entry = after
-    label = np.empty(num_hits, np.int64)
     for hit in range(num_hits):
         root = hit
         while parent[root] != root:
             parent[root] = parent[parent[root]]
             root = parent[root]
-        label[hit] = lowest[root]
-    return label
+        lowest[hit] = lowest[root]  # of no cluster that is still looked at, or the same
+    return lowest
 
 
 @compiled

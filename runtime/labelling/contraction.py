@@ -2,7 +2,9 @@
 
 Connected components join two tracks through a single false edge, however many other edges between them say no. Here
 an edge weighs logit - logit(cut). The pair of clusters with the largest sum of weights between them is joined, again and
-again, as long as that sum is above 0; weights of parallel edges add up as clusters grow.
+again, as long as that sum is above 0; weights of parallel edges add up as clusters grow. Of pairs with equal sums the one is
+joined that holds the first edge, in the order of (lower hit, higher hit), edges of weight 0 included: the clusters do not depend
+on how any program holds them.
 
 Source: Keuper et al., "Efficient decomposition of image and mesh graphs by lifted multicuts", arXiv:1505.06973, algorithm 1.
 """

@@ -33,7 +33,9 @@ class Row:
 
 
 RUN, STAGES = "run.json", "stages.json"
-"""What made the tracks of a folder (bundle, weights, engine, precision, version), and what each stage cost."""
+"""What made the tracks of a folder (bundle, weights, engine, precision, device, version), and what each stage cost."""
+ANYWHERE = ("device", "trkx")
+"""What tracks in one folder may differ in."""
 
 
 def require_same_run(folder: Path, made: Mapping[str, str]) -> None:
@@ -48,7 +50,7 @@ def require_same_run(folder: Path, made: Mapping[str, str]) -> None:
         before = dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         before = {}
-    other = [f"{name} {before.get(name, '?')}" for name in made if name != "trkx" and before.get(name) != made[name]]
+    other = [f"{name} {before.get(name, '?')}" for name in made if name not in ANYWHERE and before.get(name) != made[name]]
     if other:
         raise SpecError(f"{folder} has tracks of a run with {', '.join(other)}: give another --out, or remove the folder.")
 
@@ -56,13 +58,13 @@ def require_same_run(folder: Path, made: Mapping[str, str]) -> None:
 class Output:
     """The files of one run in a folder: tracks of each event as they come, run.json before them; the others at the end.
 
-    made: what run.json says, if anything; stages.json has the costs. folder: made with the first event. format: "parquet" or
-    "acts" (one file an event), "trackml" (one submission.csv, whose rows go to a temporary file beside it meanwhile).
+    made: what run.json says, if anything, when the first event comes; stages.json has the costs. folder: made with that event.
+    format: "parquet" or "acts" (one file an event), "trackml" (one submission.csv, whose rows go to a temporary file meanwhile).
     """
 
     def __init__(self, folder: Path, format: Format, made: Mapping[str, str] | None = None) -> None:
         self.folder = folder
-        self._made = made
+        self.made = dict(made or {})
         self.format = format
         self.rows: list[Row] = []
         self._submission = _Submission(folder / "submission.csv")
@@ -70,8 +72,8 @@ class Output:
     def add(self, found: Found) -> None:
         """Write the tracks of one event; events come in the order in which the files shall list them."""
         tracks = found.tracks
-        if not self.rows and self._made:  # before any track: a run that is killed leaves none without it
-            self._write({RUN: dict(self._made)})
+        if not self.rows and self.made:  # before any track: a run that is killed leaves none without it
+            self._write({RUN: self.made})
         if self.format == "parquet":
             write_tracks_parquet(self.folder, tracks)
         elif self.format == "acts":

@@ -14,6 +14,7 @@ from trkx import __version__
 from trkx.errors import TrkxError
 from trkx.runtime.events import Event
 from trkx.runtime.features import node_features, range_problems
+from trkx.runtime.many.place import Place
 from trkx.runtime.pipeline import Pipeline
 from trkx.runtime.precision import EXACT
 from trkx.runtime.tracks import Tracks
@@ -23,7 +24,8 @@ from trkx.runtime.tracks import Tracks
 class Job:
     """How a bundle is opened; the arguments of `Pipeline.open`. bundle: its path at the client, for messages.
 
-    An engine on a GPU runs on the first that the worker's process sees: give each worker one by CUDA_VISIBLE_DEVICES.
+    devices: of an engine on a GPU, as each worker's machine counts them; with several, worker processes on one machine take them
+    in turn. None: the current one of each process, for those that see one each (CUDA_VISIBLE_DEVICES).
     """
 
     bundle: str
@@ -32,6 +34,11 @@ class Job:
     labelling: str | None
     threads: int
     precision: str = EXACT
+    devices: tuple[str, ...] = ()
+
+    def open(self, folder: Path | str, device: str | None) -> Pipeline:
+        """Return the pipeline of the bundle in a folder, on one of the devices; errors as of `Pipeline.open`."""
+        return Pipeline.open(folder, self.engine, self.neighbours, self.labelling, self.threads, self.precision, device)
 
 
 @dataclass(frozen=True)
@@ -47,11 +54,16 @@ class Answer:
 
 
 class Held(Protocol):
-    """The worker plugin that holds the bundle and, once it is open, its pipeline."""
+    """The worker plugin that holds the bundle and, once it is open, its pipeline; name: of the run.
 
+    place: of this process among those of the run on its machine, if there are several devices.
+    """
+
+    name: str
     parcel: bytes
     lock: threading.Lock
     pipeline: Any
+    place: Any
     opened: int
 
 
@@ -89,13 +101,23 @@ def _pipeline(held: Held) -> Pipeline:
     with held.lock:
         if held.pipeline is None:
             job, files = pickle.loads(held.parcel)
-            held.pipeline = _opened(job, files)
+            held.pipeline = _opened(job, files, _device(held, job))
             held.opened += 1
         pipeline: Pipeline = held.pipeline
         return pipeline
 
 
-def _opened(job: Job, files: Mapping[str, bytes]) -> Pipeline:
+def _device(held: Held, job: Job) -> str | None:
+    """Return the device of this process: with several, by its place."""
+    if len(job.devices) < 2:
+        return next(iter(job.devices), None)
+    if held.place is None:
+        held.place = Place(held.name)
+    place: int = held.place.number
+    return job.devices[place % len(job.devices)]
+
+
+def _opened(job: Job, files: Mapping[str, bytes], device: str | None) -> Pipeline:
     """Return a bundle's pipeline, warm; the files are on this machine's disk only while it is opened."""
     with tempfile.TemporaryDirectory(prefix="trkx-bundle-") as folder:
         for name, data in files.items():
@@ -103,7 +125,7 @@ def _opened(job: Job, files: Mapping[str, bytes]) -> Pipeline:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
         try:
-            pipeline = Pipeline.open(folder, job.engine, job.neighbours, job.labelling, job.threads, job.precision)
+            pipeline: Pipeline = job.open(folder, device)
         except TrkxError as error:
             raise type(error)(str(error).replace(folder, job.bundle)) from error
     pipeline.warm_up()

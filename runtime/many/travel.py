@@ -31,10 +31,13 @@ def holder(name: str, parcel: bytes) -> WorkerPlugin:
 
             self.lock = threading.Lock()
             self.pipeline: Any = None
+            self.place: Any = None
             self.opened = 0
 
         def teardown(self, worker: Any) -> None:
             self.pipeline = None
+            if self.place is not None:
+                self.place.close()
 
     return HeldBundle()
 

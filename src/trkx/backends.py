@@ -5,6 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
+import shlex
+import shutil
+import sys
+import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -35,6 +39,7 @@ class Backend:
         note: a limit worth knowing, "" if none.
         command: what installs it, where no extra does.
         gpu: it runs on an NVIDIA GPU only.
+        compiles: it compiles C++, by torch: needs a compiler and Python's headers.
     """
 
     kind: Kind
@@ -45,6 +50,7 @@ class Backend:
     note: str = ""
     command: str = ""
     gpu: bool = False
+    compiles: bool = False
 
     @property
     def install(self) -> str:
@@ -55,14 +61,36 @@ class Backend:
 
 
 @dataclass(frozen=True)
+class Lack:
+    """Why a backend can't be used, and what to do. common: in a few words, where many rows may lack the same; else ""."""
+
+    why: str
+    how: str
+    common: str = ""
+
+
+@dataclass(frozen=True)
 class Availability:
-    """What was found on this machine: version of each need, why it can't be used ("" if it can), how to get it ("" if there)."""
+    """What was found on this machine: version of each need, and what a backend lacks; nothing if it can be used."""
 
     backend: Backend
-    available: bool
     version: str
-    why_not: str
-    how: str
+    lacks: tuple[Lack, ...] = ()
+
+    @property
+    def available(self) -> bool:
+        """Whether it can be used."""
+        return not self.lacks
+
+    @property
+    def why_not(self) -> str:
+        """Why it can't be used, "" if it can."""
+        return "; ".join(lack.why for lack in self.lacks)
+
+    @property
+    def how(self) -> str:
+        """How to get it, "" if it is there."""
+        return "; ".join(dict.fromkeys(lack.how for lack in self.lacks))
 
 
 _NUMPY = Need("numpy", ("numpy",))
@@ -124,6 +152,8 @@ BACKENDS: tuple[Backend, ...] = (
     Backend("export", "onnx", (_TORCH, _ONNX, _ONNXSCRIPT, _ORT), "export,cpu", "writes and checks ONNX files"),
     Backend("export", "onnxsim", (_ONNX, _ONNXSIM), "export", "simplifies ONNX files"),
     Backend("export", "torchscript", (_TORCH,), "export", "writes and checks TorchScript files"),
+    Backend("export", "aoti", (_TORCH,), "export", "compiles and checks AOTInductor packages, for libtorch without Python",
+            "target aoti; a minute a network; for this processor and libtorch", compiles=True),
     Backend(
         "plot",
         "matplotlib",
@@ -194,12 +224,15 @@ def probe(row: Backend, load: bool = False, gpu: bool = True) -> Availability:
                 importlib.import_module(need.module)
             except Exception as error:  # an installed package may fail in any way when it is loaded
                 broken.append(f"{need.module} is installed but does not load: {error}".splitlines()[0])
-    lacks, remedy = _lack_of_gpu(row, load and not absent and not broken) if gpu and row.gpu else ("", "")
-    why = "; ".join(([f"{', '.join(absent)} not installed"] if absent else []) + broken + ([lacks] if lacks else []))
-    how = [row.install] if absent else ["reinstall it: " + row.install] if broken else []
-    if lacks:
-        how.append(remedy)
-    return Availability(row, not why, ", ".join(versions), why, "; ".join(how))
+    lacks = [Lack(f"{', '.join(absent)} not installed", row.install)] if absent else []
+    lacks += [Lack(why, row.install if absent else f"reinstall it: {row.install}") for why in broken]
+    if row.compiles:
+        compiler, lack = _compiler()
+        versions += [compiler] if compiler else []
+        lacks += [lack] if lack else []
+    if gpu and row.gpu and (lack := _lack_of_gpu(row, load and not absent and not broken)):
+        lacks.append(lack)
+    return Availability(row, ", ".join(versions), tuple(lacks))
 
 
 def require(kind: Kind, name: str, gpu: bool = True) -> Backend:
@@ -217,27 +250,40 @@ def require(kind: Kind, name: str, gpu: bool = True) -> Backend:
     return found.backend
 
 
-def _lack_of_gpu(row: Backend, loaded: bool) -> tuple[str, str]:
-    """Return why a backend has no GPU to run on, and what to do; "" if it has. loaded: what it needs is loaded, may be asked."""
+def _lack_of_gpu(row: Backend, loaded: bool) -> Lack | None:
+    """Return why a backend has no GPU to run on; None if it has. loaded: what it needs is loaded, may be asked."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     if hidden is not None and hidden.strip() in ("", "-1"):
-        return f"no NVIDIA GPU: CUDA_VISIBLE_DEVICES is '{hidden}', which hides all", NEEDS_GPU
+        return Lack(f"no NVIDIA GPU: CUDA_VISIBLE_DEVICES is '{hidden}', which hides all", NEEDS_GPU, "no GPU")
     if not loaded and not any(any(Path("/").glob(place.removeprefix("/"))) for place in GPU_PLACES):
-        return "no NVIDIA GPU here (no driver was found)", NEEDS_GPU
+        return Lack("no NVIDIA GPU here (no driver was found)", NEEDS_GPU, "no GPU")
     torch = _version(_TORCH) if row.kind != "peer" and _TORCH in row.needs else ""
     if torch.endswith("+cpu"):
-        return f"{torch} is for CPUs", TORCH_FOR_GPUS
+        return Lack(f"{torch} is for CPUs", TORCH_FOR_GPUS, "torch is for CPUs")
     if loaded and not importlib.import_module("torch").cuda.is_available():
-        return "no NVIDIA GPU that torch can use (torch.cuda.is_available() is False)", (
+        return Lack("no NVIDIA GPU that torch can use (torch.cuda.is_available() is False)", (
             "nvidia-smi tells whether the driver is too old for this torch; if torch is for CPUs: " + TORCH_FOR_GPUS
-        )
+        ), "no GPU for torch")
     if row.name in GPU_PROVIDERS and loaded:
         has = importlib.import_module("onnxruntime").get_available_providers()
         if GPU_PROVIDERS[row.name] not in has:
-            return f"onnxruntime has no {GPU_PROVIDERS[row.name]}, only {', '.join(has)}", ORT_FOR_GPUS
+            return Lack(f"onnxruntime has no {GPU_PROVIDERS[row.name]}, only {', '.join(has)}", ORT_FOR_GPUS)
     elif row.name in GPU_PROVIDERS and _is_there("onnxruntime") and _version(_ORT_GPU).startswith("onnxruntime "):
-        return f"{_version(_ORT_GPU)} is for CPUs", ORT_FOR_GPUS
-    return "", ""
+        return Lack(f"{_version(_ORT_GPU)} is for CPUs", ORT_FOR_GPUS, "onnxruntime is for CPUs")
+    return None
+
+
+def _compiler() -> tuple[str, Lack | None]:
+    """Return the C++ compiler that torch takes, and what is missing to compile with it."""
+    usual = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    words = shlex.split(os.environ.get("CXX", ""))
+    name = words[0] if words else usual
+    if shutil.which(name) is None:
+        said = f"CXX is '{name}', which is not there" if words else f"no {name} on the PATH"
+        return "", Lack(f"no C++ compiler ({said})", f"install {usual}, or name a compiler in CXX")
+    if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
+        return name, Lack("no Python.h, the headers of this Python", "install them (Debian: python3-dev)")
+    return name, None
 
 
 def _is_there(module: str) -> bool:

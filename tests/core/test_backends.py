@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from trkx.backends import BACKENDS, Backend, Need, backends, probe, require
+from trkx.cli import app
 from trkx.errors import MissingExtraError, SpecError
 
 EXTRAS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
@@ -46,6 +49,58 @@ def test_probing_imports_nothing() -> None:
     for backend in BACKENDS:
         probe(backend)
     assert not {"torch", "onnx", "onnxruntime", "numba"} & (set(sys.modules) - before)
+
+
+def compiling(monkeypatch: pytest.MonkeyPatch, headers: Path, compiler: str | None = "/usr/bin/g++") -> Backend:
+    """A row that compiles, on a machine with these headers and this compiler, and no wish for another."""
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr("trkx.backends.sys.platform", "linux")
+    monkeypatch.setattr("trkx.backends.shutil.which", lambda name: compiler if name == "g++" else None)
+    monkeypatch.setattr("trkx.backends.sysconfig.get_path", lambda name: str(headers))
+    return Backend("export", "made_up", (NUMPY,), "export", "nothing", compiles=True)
+
+
+def test_what_compiles_needs_a_compiler_and_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = probe(compiling(monkeypatch, tmp_path))
+    assert (found.available, found.why_not) == (False, "no Python.h, the headers of this Python")
+    (tmp_path / "Python.h").write_text("")
+    found = probe(compiling(monkeypatch, tmp_path))
+    assert found.available and found.version.startswith("numpy ") and found.version.endswith(", g++")
+    monkeypatch.setenv("CXX", "no-such-compiler -O2")
+    found = probe(Backend("export", "made_up", (NUMPY, ABSENT), "export", "nothing", compiles=True))
+    assert found.why_not == (
+        "no-such-distribution not installed; no C++ compiler (CXX is 'no-such-compiler', which is not there)"
+    )
+    assert found.how == 'pip install "trkx[export]"; install g++, or name a compiler in CXX'
+    found = probe(compiling(monkeypatch, tmp_path, None))
+    assert found.why_not == "no C++ compiler (no g++ on the PATH)"
+
+
+def test_aoti_is_a_row_of_exports() -> None:
+    row = backends("export")["aoti"]
+    assert row.compiles and [need.module for need in row.needs] == ["torch"]
+    assert [other.name for other in BACKENDS if other.compiles] == ["aoti"]
+
+
+def test_doctor_says_once_what_many_rows_lack(monkeypatch: pytest.MonkeyPatch) -> None:
+    from trkx.runtime.commands import doctor
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    on_gpu = [Backend("engine", name, (NUMPY,), "", "does", gpu=True) for name in ("one", "two")]
+    rows = (*on_gpu, Backend("engine", "three", (ABSENT,), "cuda", "does", gpu=True), row(NUMPY))
+
+    def printed(*shown: Backend) -> str:
+        monkeypatch.setattr(doctor, "BACKENDS", shown)
+        return " ".join(CliRunner().invoke(app, ["doctor"]).stdout.split())
+
+    text = printed(*rows)
+    assert text.count("which hides all") == 1 and text.endswith("hides all: needs an NVIDIA GPU")
+    assert "one no no GPU does two no no GPU does" in text
+    assert 'three no no-such-distribution not installed: pip install "trkx[cuda]"; no GPU does' in text
+    alone = printed(rows[0], rows[3])
+    assert "one no no NVIDIA GPU: CUDA_VISIBLE_DEVICES is '', which hides all: needs an NVIDIA GPU does" in alone
+    plain = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)["backends"]
+    assert plain[0]["why_not"].endswith("hides all") and plain[0]["how"] == "needs an NVIDIA GPU"
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:

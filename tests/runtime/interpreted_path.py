@@ -11,7 +11,6 @@ from support.tiny import tiny_spec
 
 from trkx.errors import InputError, SpecError
 from trkx.models.networks import build_network
-from trkx.runtime.cuda import labelling
 from trkx.runtime.cuda.engines.fused import FusedEngine
 from trkx.runtime.cuda.engines.torch_modules import TorchEngine
 from trkx.runtime.cuda.labelling import edge_contraction_cuda
@@ -76,21 +75,6 @@ def test_contraction_equals_the_cpu(name, rng):
     found = edge_contraction_cuda(torch.from_numpy(edges.astype(np.int64)).to(DEVICE), torch.from_numpy(weight).to(DEVICE), hits)
     assert found.dtype == torch.int64
     np.testing.assert_array_equal(found.cpu().numpy(), expected)
-
-
-def test_only_mixed_components_reach_the_host(rng, monkeypatch):
-    seen = []
-    contracted = labelling._contracted
-
-    def watched(pairs, units, sizes):
-        seen.append((pairs.shape[1], sizes.tolist()))
-        return contracted(pairs, units, sizes)
-
-    monkeypatch.setattr(labelling, "_contracted", watched)
-    for name in ("all for", "all against", "one mixed part of many"):
-        hits, edges, weight = GRAPHS[name](rng)
-        edge_contraction_cuda(torch.from_numpy(edges).to(DEVICE), torch.from_numpy(weight).to(DEVICE), hits)
-    assert seen == [(3, [3])]
 
 
 def test_contraction_refuses_what_makes_no_sense():

@@ -22,7 +22,8 @@ from trkx.runtime.events import write_event_parquet
 
 @pytest.fixture
 def quick_rates(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(roofline, "measured_rates", lambda threads: roofline.Rates(1e11, 1e10, "numpy", {}))
+    rates = roofline.Rates(1e11, 1e10, "numpy", {}, {"torch": "it is not there"})
+    monkeypatch.setattr(roofline, "measured_rates", lambda threads: rates)
 
 
 def test_sizes() -> None:
@@ -52,6 +53,8 @@ def test_measures_and_writes(tiny_bundle: Path, tmp_path: Path, quick_rates: Non
     assert held["machine"]["threads"] >= 1 and held["rates"]["gemm"] == 1e11
     assert str(tmp_path) not in json.dumps(held["machine"])
     assert "trkx onnxruntime (ours)" in done.output and "GFLOP/s" in done.output
+    assert "products of torch were not measured: it is not there" in done.output
+    assert max(map(len, done.output.split("written")[0].splitlines())) <= 80
     if (tmp_path / "out" / "filter.png").exists():
         assert "filter.png" in done.output.replace("\n", "")
 

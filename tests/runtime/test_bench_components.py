@@ -10,6 +10,7 @@ from trkx.runtime.bench import components
 from trkx.runtime.bench.adapters import table
 from trkx.runtime.bench.components import CONTRACTION, MADE_UP, UNION_FIND, Given
 from trkx.runtime.bench.options import Options
+from trkx.runtime.bench.report import panels_of
 from trkx.runtime.events import write_event_parquet
 from trkx.runtime.labelling import connected_components
 
@@ -30,6 +31,9 @@ def test_rows_without_a_bundle():
     assert all(row.facts["same labels"] is True for row in rows if row.timing.name == "scipy")
     assert all(row.ours == (row.timing.name == UNION_FIND) for row in rows)
     assert {row.sizes["hits"] for row in rows} == {60, 90}
+    assert {row.series for row in rows} == {f"made up: {name}" for name in MADE_UP}
+    for panel in panels_of(rows):  # lines go from a star to a larger star, never to a path
+        assert all([row.sizes["hits"] for row in points] == [60, 90] for points in panel.cases.values())
 
 
 def test_other_labels_are_noticed(monkeypatch):

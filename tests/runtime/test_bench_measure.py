@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,17 @@ def test_rates_are_positive_and_name_their_source() -> None:
     assert len(calls) == 4
 
 
+def test_rates_say_why_torch_is_not_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "trkx.runtime.bench.torch_peers", None)
+    monkeypatch.setattr(roofline, "SHAPES", ((8, 8, 8),))
+    monkeypatch.setattr(roofline, "copy_rate", lambda threads, seconds: 1.0)
+    makers = {"numpy": roofline._numpy_product}
+    found = roofline.Rates(**roofline._rates(makers, 1, 0.0))
+    assert list(found.details) == ["numpy 8 x 8 x 8"]
+    assert list(found.without) == ["torch"] and "torch_peers" in found.without["torch"]
+    assert found.to_dict()["without"] == found.without
+
+
 FAMILIES = {
     "reference": GNNSpec(8, 2, 3),
     "one layer": GNNSpec(8, 1, 1, geometry=False),
@@ -241,13 +253,42 @@ def rows() -> list[report.Row]:
 
 
 def test_the_table_shows_ratios_rates_and_what_is_missing() -> None:
-    console = Console(width=220, file=io.StringIO())
-    console.print(report.table(rows(), "made up", roofline.Rates(4e9, 2e9, "numpy", {})))
-    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    fast, peer, other = (next(line for line in lines if name in line) for name in ("fast", "peer", "other"))
+    lines = table_lines(rows(), 220)
+    fast, peer, other = (next(line for line in lines if line.startswith(f"  {name}")) for name in ("fast", "peer", "other"))
     assert all(part in fast for part in ("fast (ours)", "1 s", "1.00", "25", "50", "1 MB", "yes"))
-    assert "4.00" in peer and "WRONG RESULT" in peer and "no" in peer
-    assert 'not available here: not installed: pip install "trkx[peers]"' in other
+    assert "4.00" in peer and "peer (WRONG RESULT) " in peer and "no" in peer
+    assert other.split() == ["other", "-"]
+    assert lines[-1] == 'other: not available here: not installed: pip install "trkx[peers]"'
+
+
+def table_lines(own: list[report.Row], width: int) -> list[str]:
+    console = Console(width=width, file=io.StringIO())
+    console.print(report.table(own, "made up", roofline.Rates(4e9, 2e9, "numpy", {})))
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+
+
+def test_at_80_columns_every_number_is_there() -> None:
+    wide, narrow = (table_lines(rows(), width) for width in (220, 80))
+    assert max(map(len, narrow)) <= 80
+    assert "".join(narrow).count("peer (WRONG RESULT) ") == 2 * len(report.table(rows(), "").parts(80)) > 2
+    assert "…" not in "".join(narrow) and set(" ".join(wide).split()) <= set(" ".join(narrow).split())
+
+
+def test_what_is_missing_on_some_graphs_names_them() -> None:
+    own = rows()
+    some = replace(own[2], timing=Timing("other", (1.0,), 1.0, None))
+    assert table_lines([*own[:5], some], 200)[-1].startswith("other (100 hits): not available here: not installed")
+
+
+def test_lines_of_a_picture_join_no_two_series(tmp_path: Path) -> None:
+    """A line from one kind of graph to another of the same size, or over several stages, says nothing."""
+    own = [replace(row, series=series) for series in ("paths", "stars") for row in rows()]
+    panels = report.panels_of([*own, replace(own[0], series="one size only")])
+    assert [(panel.series, panel.size) for panel in panels] == [("paths", "hits"), ("stars", "hits")]
+    assert all({row.series for points in panel.cases.values() for row in points} == {panel.series} for panel in panels)
+    assert [[row.sizes["hits"] for row in points] for points in panels[0].cases.values()] == [[100, 200], [100, 200]]
+    assert [(panel.series, panel.size) for panel in report.panels_of(rows()[::-1])] == [("", "hits"), ("", "edges")]
+    assert report.plot(tmp_path / "one.png", [replace(row, series=row.graph) for row in rows()], "one") is None
 
 
 def test_ratios_are_to_the_fastest_of_ours_on_the_same_graph() -> None:

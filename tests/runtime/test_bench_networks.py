@@ -158,11 +158,22 @@ def test_without_torch_the_peers_are_not_available(
     bundle: Bundle, graph: graphs.Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "trkx.runtime.bench.torch_peers", None)
-    own = networks.OWN + "onnxruntime"
-    rows = networks.measured(bundle, "filter", graph, (own, CONCATENATED), Options(bundle=bundle.path, rounds=1))
+    own, told = networks.OWN + "onnxruntime", []
+    options = Options(bundle=bundle.path, rounds=1, tell=told.append)
+    rows = networks.measured(bundle, "filter", graph, (own, CONCATENATED), options)
     assert [row.timing.available for row in rows] == [True, False]
     assert "not installed" in rows[1].timing.note
     assert rows[0].facts[f"max |difference| from {own}"] == 0.0  # said to be a comparison with itself
+    why, = [line for line in told if "no logits in float64" in line]
+    assert "torch_peers" in why and why.endswith(f"compared with {own}")
+
+
+def test_a_graph_too_large_for_float64_is_told(bundle: Bundle, graph: graphs.Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks, "AFFORDABLE", 10.0)
+    told: list[str] = []
+    truth, by = networks._truth(bundle, "gnn", graph, {}, 5e6, told.append)
+    assert (truth, by) == (None, "")
+    assert told == ["gnn: no logits in float64 (its 5.0e+06 operations are more than 1e+01); compared with none"]
 
 
 def test_candidates_are_those_of_the_pipeline(bundle: Bundle) -> None:

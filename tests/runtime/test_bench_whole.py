@@ -46,6 +46,7 @@ def test_stages_and_their_sum(found: list[Row]) -> None:
         assert (own[-1].timing.peak_bytes or 0) > 20e6
         assert own[0].sizes["edges"] > 100
     assert found[0].ours and not found[1].ours
+    assert [row.series for row in found[::2]] == stages  # no line of a picture joins two stages
 
 
 def test_tracks_are_the_same(found: list[Row]) -> None:

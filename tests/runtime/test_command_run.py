@@ -11,7 +11,7 @@ from support.small_events import small_events
 from typer.testing import CliRunner
 
 from trkx.cli import app
-from trkx.runtime.commands.run import _go_on
+from trkx.runtime.commands.run_report import go_on
 from trkx.runtime.events import Event, write_event_parquet
 from trkx.runtime.pipeline import Pipeline
 
@@ -202,7 +202,7 @@ def test_a_submission_that_is_interrupted_has_the_events_that_are_done(tiny_bund
 
 @pytest.mark.parametrize("done, said", [(0, "none of 9 events is done; run it again."), (9, "all of 9 events are done, their")])
 def test_a_run_that_is_stopped_says_what_is_there(done, said):
-    assert _go_on(done, 9, 3, None, "out").startswith(said)
+    assert go_on(done, 9, 3, None, "out").startswith(said)
 
 
 def test_skipping_every_event(events, tiny_bundle, tmp_path):

@@ -1,18 +1,23 @@
+import io
 import itertools
 import json
 import math
+import shutil
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
+from rich.console import Console
 from support.small_events import small_events
 from support.tiny import tiny_spec
 from truth_events import event_of
 from typer.testing import CliRunner
 
+from trkx.bundle import Bundle, write_manifest
 from trkx.cli import app
 from trkx.errors import BundleError, InputError, SpecError
 from trkx.runtime.compare import alone
@@ -325,7 +330,6 @@ def test_events_without_hits(rng):
 @pytest.mark.parametrize("first", ["host", "device"])
 def test_an_engine_on_a_device_is_compared_as_any_other(first, tiny_bundle):
     torch = pytest.importorskip("torch", reason="not checked: needs torch")
-    from trkx.bundle import Bundle
     from trkx.runtime.cuda.engines.table import open_device_engine
     from trkx.runtime.cuda.path import DevicePipeline
 
@@ -436,6 +440,14 @@ def test_lists_of_runs_that_make_no_sense(precision, engine, message):
         named_runs(precision, engine)
 
 
+@pytest.mark.parametrize("engine", ["tiled", "tiled,onnxruntime", "eager"])
+@pytest.mark.parametrize("precision", ["fp32,gnn=bf16", "fp32,mixed,filter=fp16+gnn=bf16"])
+def test_a_stage_that_the_bundle_lacks_has_no_precision(precision, engine):
+    with pytest.raises(SpecError, match="this bundle has no gnn; its stages are embedding, filter: name those"):
+        named_runs(precision, engine, ("embedding", "filter"))
+    assert list(named_runs("fp32,mixed,filter=bf16", present=("embedding", "filter"))) == ["fp32", "mixed", "filter=bf16"]
+
+
 def test_lists_of_runs():
     found = named_runs("fp32, mixed,filter=bf16+gnn=tf32")
     assert {name: run.precision for name, run in found.items()} == {
@@ -471,7 +483,8 @@ def test_what_cannot_be_opened(tiny_bundle):
 
 
 def comparison_of(runs, seconds, **changes):
-    times = {name: {stage: StageTime((one,), 1 << 20) for stage in ("gnn", "all")} for name, one in seconds.items()}
+    peaks = {"gnn": 1_000_000, "all": 2_000_000}
+    times = {name: {stage: StageTime((one,), peak) for stage, peak in peaks.items()} for name, one in seconds.items()}
     fields = {"found": Found(1, 100, 0, {name: change_of(0) for name in list(runs)[1:]}), "times": Times(times)}
     values = {"title": "tiny", "runs": runs, "bands": Bands(), "selection": Selection(), "rule": Rule(), **fields, **changes}
     return Comparison(**values)
@@ -505,12 +518,55 @@ def test_an_engine_of_which_nothing_ran_is_not_advised():
     assert found.failed == {"tensorrt fp16": "no GPU"} and found.to_dict()["runs"]["tensorrt fp16"]["failed"] == "no GPU"
 
 
-def test_many_runs_are_lines_of_the_table_of_times():
+def test_many_runs_are_lines_of_the_tables_of_times_and_memory():
     few, many = (named_runs(",".join(("fp32", "tf32", "bf16", "fp16", "mixed", "gnn=bf16")[:count])) for count in (5, 6))
-    narrow, wide = (sheets(comparison_of(runs, dict.fromkeys(runs, 1.0)))[0] for runs in (few, many))
-    assert narrow.head[:3] == ("stage", "fp32: time (ms)", "MB") and len(narrow.rows) == 2
-    assert wide.head == ("precision", "gnn (ms)", "all stages (ms)", "MB")
-    assert [row[0] for row in wide.rows] == list(many) and len(wide.rows[0]) == 4
+    for place, title in enumerate(("Time (ms)", "Peak memory (MB)")):
+        narrow, wide = (sheets(comparison_of(runs, dict.fromkeys(runs, 1.0)))[place] for runs in (few, many))
+        assert narrow.title == wide.title == title
+        assert narrow.head == ("stage", *few) and [row[0] for row in narrow.rows] == ["gnn", "all stages"]
+        assert wide.head == ("precision", "gnn", "all stages")
+        assert [row[0] for row in wide.rows] == list(many)
+        shown = [cell.split(" ")[0] for cell in narrow.rows[0][1:]], [cell.split(" ")[0] for cell in narrow.rows[1][1:]]
+        assert shown == ((["1,000.0"] * 5, ["1,000.0"] * 5), (["1"] * 5, ["2"] * 5))[place]
+        assert [tuple(cell.split(" ")[0] for cell in row[1:]) for row in wide.rows] == [(shown[0][0], shown[1][0])] * 6
+
+
+def test_sheets_fit_a_terminal_with_every_cell(rng):
+    base, event = pipeline(Streaming()), made_up(rng)
+    event = replace(event, truth=None)
+    found = compare_events(base, {name: pipeline(Streaming(shift=1e-6)) for name in ("tf32", "filter=bf16+gnn=tf32")}, [event])
+    runs = {"fp32": Run("tiled", "fp32"), **{name: Run("tiled", name.replace("+", ",")) for name in found.changes}}
+    made = sheets(comparison_of(runs, dict.fromkeys(runs, 1.0), found=found))
+    assert [sheet.words for sheet in made] == [1, 1, 2, 2, 1]
+    for sheet in made:
+        for width in (60, 80, 200):
+            console = Console(file=io.StringIO(), width=width)
+            console.print(sheet.table())
+            lines = console.file.getvalue().splitlines()
+            assert max(map(len, lines)) <= width and "…" not in console.file.getvalue()
+            tokens = Counter(" ".join(lines).split())
+            wanted = Counter(token for row in sheet.rows for cell in row[sheet.words:] for token in cell.split())
+            assert not wanted - tokens, sheet.title  # as often as in the sheet
+            assert all({*" ".join(row[: sheet.words]).split()} <= {*tokens} for row in sheet.rows)
+
+
+def test_sizes_of_pictures_follow_what_they_show(monkeypatch):
+    from PIL import Image
+
+    from trkx.runtime.compare.plots import pictures
+
+    pytest.importorskip("mplhep", reason="not checked: needs mplhep")
+    monkeypatch.setattr("trkx.runtime.compare.plots.DPI", 30)
+    sizes = {}
+    for count in (2, 6):
+        runs = named_runs(",".join(("fp32", "tf32", "bf16", "fp16", "mixed", "filter=bf16+gnn=tf32")[:count]))
+        changes = {name: replace(change_of(0), edges={"gnn": EdgeChanges(9, 1, 2, 1)}) for name in list(runs)[1:]}
+        drawn = pictures(comparison_of(runs, dict.fromkeys(runs, 1.0), found=Found(1, 100, 1, changes)))
+        assert list(drawn) == ["times", "differences", "decisions", "efficiency"]
+        assert "Dashed: the largest loss" in drawn["efficiency"][1]
+        sizes[count] = {name: Image.open(io.BytesIO(data)).size for name, (data, _) in drawn.items()}
+    assert sizes[6]["efficiency"][1] > sizes[2]["efficiency"][1] and sizes[6]["times"][0] >= sizes[2]["times"][0]
+    assert sizes[6]["differences"][1] > sizes[2]["differences"][1]  # names of runs stand below, two lines of them
 
 
 # --- the command ----------------------------------------------------------------------------------------------------------
@@ -531,10 +587,12 @@ def test_command(events, tiny_bundle, tmp_path):
     out = tmp_path / "out"
     result = run(tiny_bundle, events, "--precision", "fp32,bf16", "--threads", 1, "--rounds", 1, "--out", out)
     assert result.exit_code == 0, result.output
-    for word in ("embedding", "labelling", "all stages", "largest difference", "inside the band", "that follow", "Recommendation",
-                 "trkx run", "are left out"):
-        assert word in result.stdout
-    assert "efficiency in fp32" not in result.stdout
+    for word in ("embedding", "labelling", "all stages", "difference", "Inside the band", "That follow", "Recommendation",
+                 "trkx run", "are left out", "Peak memory (MB)"):
+        assert word in " ".join(result.stdout.split())
+    assert "Efficiency and fake rate" not in result.stdout
+    copied = ("trkx run", "wrote")  # paths and commands to copy are not broken
+    assert all(len(line) <= 80 for line in result.stdout.splitlines() if not line.startswith(copied))
     names = ["compare.html", "compare.json", "decisions.png", "differences.png", "times.png"]
     assert sorted(path.name for path in out.iterdir()) == names
     found = json.loads((out / "compare.json").read_text())
@@ -556,8 +614,9 @@ def test_command_with_truth_and_without_times(tiny_bundle, tmp_path):
     arguments = ("--precision", "fp32,mixed", "--threads", 1, "--rounds", 0, "--out", tmp_path / "o")
     result = run(tiny_bundle, tmp_path / "events", *arguments)
     assert result.exit_code == 0, result.output
-    assert "efficiency in fp32" in result.stdout and "left out" not in result.stdout and "no time was measured" in result.stdout
-    assert "nothing is recommended" in result.stdout and "trkx run …" not in result.stdout
+    told = " ".join(result.stdout.split())
+    assert "Efficiency and fake rate" in told and "left out" not in told and "no time was measured" in told
+    assert "nothing is recommended" in told and "trkx run …" not in told and "8 charged particles" in told
     found = json.loads((tmp_path / "o" / "compare.json").read_text())
     assert found["runs"]["mixed"]["changes"]["truth"]["particles"] == 8 and found["runs"]["mixed"]["times"] == {}
     assert (tmp_path / "o" / "efficiency.png").is_file() and not (tmp_path / "o" / "times.png").exists()
@@ -581,12 +640,24 @@ def test_command_refuses(more, message, events, tiny_bundle):
     assert result.exit_code == 1 and message in result.stderr
 
 
+def test_command_refuses_a_precision_of_a_network_that_is_not_there(events, tiny_bundle, tmp_path):
+    shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    manifest = Bundle.open(tiny_bundle).manifest
+    spec = replace(manifest.spec, gnn=None, cuts=CutSpec(filter=0.3))
+    files = tuple(file for file in manifest.files if file.stage != "gnn")
+    write_manifest(tmp_path / "bundle", replace(manifest, spec=spec, files=files))
+    for engine in ("tiled", "tiled,onnxruntime"):
+        result = run(tmp_path / "bundle", events, "--engine", engine, "--precision", "fp32,gnn=bf16")
+        assert result.exit_code == 1 and "precision 'gnn=bf16': this bundle has no gnn" in result.stderr
+
+
 def test_command_with_engines(events, half_bundle, tmp_path):
     arguments = ("--engine", "tiled,onnxruntime", "--precision", "fp32,fp16,mixed", "--threads", 1, "--rounds", 1)
     result = run(half_bundle, events, *arguments, "--out", tmp_path / "o")
     assert result.exit_code == 0, result.output
     assert "compared with tiled fp32" in result.stdout and "Engine onnxruntime" in result.stdout
-    assert "onnxruntime mixed was given up" in result.stdout and "does not run in bf16 on a CPU" in result.stdout
+    assert "onnxruntime mixed was given up" in result.stdout
+    assert "does not run in bf16 on a CPU" in " ".join(result.stdout.split())
     found = json.loads((tmp_path / "o" / "compare.json").read_text())
     assert (found["engine"], found["reference"]) == ("tiled,onnxruntime", "tiled fp32")
     runs = found["runs"]

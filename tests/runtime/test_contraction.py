@@ -11,18 +11,21 @@ from trkx.runtime.labelling.contract import contract
 from trkx.runtime.labelling.contraction import UNIT
 
 
-def naive(edges, weight, num_hits):
-    """Sum all weights between all clusters anew in every step."""
+def naive(edges, weight, num_hits, first=min):
+    """Sum all weights between all clusters anew in every step; of equal sums the pair with the first edge, by (low, high)."""
+    units = np.rint(np.asarray(weight) * UNIT).astype(np.int64).tolist()
     label = np.arange(num_hits)
     while True:
-        sums = {}
-        for (a, b), w in zip(edges.T.tolist(), weight.tolist(), strict=True):
+        sums, rank = {}, {}
+        for (a, b), unit in zip(edges.T.tolist(), units, strict=True):
             key = tuple(sorted((int(label[a]), int(label[b]))))
             if key[0] != key[1]:
-                sums[key] = sums.get(key, 0.0) + w
-        best = max(sums, key=sums.__getitem__, default=None)
-        if best is None or sums[best] <= 0:
+                sums[key] = sums.get(key, 0) + unit
+                rank[key] = first(rank.get(key, (min(a, b), max(a, b))), (min(a, b), max(a, b)))
+        most = max(sums.values(), default=0)
+        if most <= 0:
             return np.unique(label, return_inverse=True)[1]
+        best = first((key for key in sums if sums[key] == most), key=rank.__getitem__)
         label[label == best[1]] = best[0]
 
 
@@ -34,6 +37,35 @@ def test_equals_the_naive_algorithm(rng, hits: int, count: int) -> None:
         found = edge_contraction(edges, weight, hits)
         assert np.array_equal(found, naive(edges, weight, hits))
         assert count < 30 or len(np.unique(found)) < hits
+
+
+@pytest.mark.parametrize(("hits", "count", "highest"), [(6, 12, 1), (12, 30, 1), (20, 60, 2), (30, 70, 3), (24, 200, 9)])
+def test_ties_go_to_the_first_edge(rng, hits: int, count: int, highest: int) -> None:
+    others = 0
+    for _ in range(40):
+        edges, weight = rng.integers(0, hits, (2, count)), rng.integers(-highest, highest + 1, count)
+        expected = naive(edges, weight, hits)
+        assert np.array_equal(edge_contraction(edges, weight.astype(float), hits), expected)
+        others += not np.array_equal(expected, naive(edges, weight, hits, max))
+    assert others >= 4  # ties did decide
+
+
+def test_a_tie_looks_at_all_edges_between_clusters_those_of_weight_0_included() -> None:
+    """Hits 0 and 3 are joined first; then 1 and 2 are as near to them, and may not be together."""
+    edges, weight = np.array([[0, 1, 0, 1], [3, 3, 2, 2]]), np.array([9.0, 2.0, 2.0, -8.0])
+    assert edge_contraction(edges, weight, 4).tolist() == [0, 1, 0, 0]
+    for more in ([0.0], [-0.25 / UNIT], [1.0, -1.0]):
+        nothing = np.array([[1] * len(more), [0] * len(more)])
+        found = edge_contraction(np.concatenate([edges, nothing], 1), np.concatenate([weight, more]), 4)
+        assert found.tolist() == [0, 0, 1, 0]
+
+
+def test_ties_are_the_same_however_hits_are_numbered_in_their_order(rng) -> None:
+    for _ in range(20):
+        edges, weight = rng.integers(0, 40, (2, 120)), rng.integers(-3, 4, 120).astype(float)
+        number = np.sort(rng.permutation(500)[:40])
+        found = edge_contraction(number[edges], weight, 500)[number]
+        assert np.array_equal(np.unique(found, return_inverse=True)[1], edge_contraction(edges, weight, 40))
 
 
 def test_does_not_depend_on_order_direction_or_repetition(rng) -> None:

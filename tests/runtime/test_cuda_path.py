@@ -128,6 +128,21 @@ def test_without_a_filter(rng):
     assert_same(device(spec, Ruler()).run(made, keep_graphs=True), expected)
 
 
+def test_without_a_filter_sorting_is_part_of_the_graph(rng, monkeypatch):
+    """No work is outside of all stages: what the pipeline says it took is what it took."""
+    wait = 0.05  # s
+
+    def slowly(*given):
+        threading.Event().wait(wait)
+        return canonical_on_device(*given)
+
+    monkeypatch.setattr("trkx.runtime.cuda.path.canonical_on_device", slowly)
+    made = event(rng, tracks=5)
+    for spec, stage in ((SPEC, "filter"), (replace(SPEC, filter=None, cuts=CutSpec(gnn=0.6)), "graph")):
+        took = {stage.name: stage.seconds for stage in device(spec, Ruler()).run(made).stages}
+        assert took[stage] >= wait
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 100])
 def test_chunks_do_not_matter(chunk, rng):
     made, ruler = event(rng, tracks=12), Ruler()

@@ -232,6 +232,15 @@ def test_a_worker_that_can_not_open_the_bundle_says_so(cluster, tiny_bundle, fol
         list(on_cluster(client, tiny_bundle, open_events(folder), engine="onnx"))
 
 
+def test_devices_reach_the_workers(cluster, tiny_bundle, folder):
+    torch = pytest.importorskip("torch", reason="not checked: needs torch")
+    if torch.cuda.is_available():
+        pytest.skip("not checked: there is a GPU here")
+    message = r"Dask worker tcp://\S+: device 'cuda:[36]': torch .* sees no NVIDIA GPU"
+    with connect.connected(cluster.scheduler_address) as client, pytest.raises(MissingExtraError, match=message):
+        list(on_cluster(client, tiny_bundle, open_events(folder), engine="torch-cuda", devices=("cuda:3", "cuda:6")))
+
+
 def test_ranges_are_warned_of_once_a_folder(cluster, tiny_bundle, tmp_path, events):
     for event in events[-3:]:
         write_event_parquet(tmp_path, dataclasses.replace(event, position=event.position / 10))
@@ -298,7 +307,9 @@ def held(bundle, **changes):
     opened = Bundle.open(bundle)
     names = ["bundle.json", *(entry.path for entry in opened.manifest.files)]
     parcel = packed(job(bundle, **changes), {name: (bundle / name).read_bytes() for name in names})
-    return types.SimpleNamespace(parcel=parcel, lock=threading.Lock(), pipeline=None, opened=0)
+    return types.SimpleNamespace(
+        name="trkx-test", parcel=parcel, lock=threading.Lock(), pipeline=None, place=None, opened=0
+    )
 
 
 def test_another_version_of_trkx_is_refused(tiny_bundle, events):
@@ -404,4 +415,107 @@ def test_remote_is_what_the_plugin_is_for():
 
     plugin = holder("name", b"")
     plugin.setup(None)
-    assert set(vars(plugin)) - {"name"} == set(remote.Held.__annotations__)
+    assert set(vars(plugin)) == set(remote.Held.__annotations__)
+    plugin.teardown(None)
+    closed = []
+    plugin.place = types.SimpleNamespace(close=lambda: closed.append(1))
+    plugin.teardown(None)
+    assert closed == [1]
+
+
+@pytest.mark.parametrize("devices, wanted", [
+    ((), [None, None, None]), (("cuda:3",), ["cuda:3"] * 3), (("cuda:0", "cuda:2"), ["cuda:0", "cuda:2", "cuda:0"]),
+])
+def test_processes_of_one_machine_take_devices_in_turn(devices, wanted, tiny_bundle, events, monkeypatch, tmp_path):
+    """Three workers, of which each has a plugin; a place that is free again is taken first."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    asked, plain = [], Pipeline.open(tiny_bundle, "onnxruntime", threads=1)
+
+    def opened(self, folder, device):
+        asked.append(device)
+        return plain
+
+    monkeypatch.setattr(Job, "open", opened)
+    plugins = [held(tiny_bundle, devices=devices) for _ in range(3)]
+    for plugin in plugins:
+        for event in events[:2]:
+            assert answer(plugin, "tcp://w:1", __version__, pickle.dumps(event)).tracks is not None
+    assert asked == wanted
+    if len(devices) < 2:
+        assert not list(tmp_path.iterdir())
+        return
+    plugins[1].place.close()
+    late = held(tiny_bundle, devices=devices)
+    assert answer(late, "tcp://w:1", __version__, pickle.dumps(events[0])).error is None
+    assert asked[-1] == "cuda:2"
+    for plugin in (plugins[0], late, plugins[2]):
+        plugin.place.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_device_that_a_worker_has_not(tiny_bundle, events):
+    plugin = held(tiny_bundle, engine="tiled", devices=("cuda:1",))
+    error = answer(plugin, "tcp://w:1", __version__, pickle.dumps(events[0])).error
+    assert "Dask worker tcp://w:1: device 'cuda:1': engine 'tiled' runs on the CPU" in str(error)
+
+
+def test_a_place_is_free_when_its_holder_dies(tmp_path):
+    from trkx.runtime.many.place import Place
+
+    code = (
+        "import sys, time; from pathlib import Path; from trkx.runtime.many.place import Place\n"
+        f"place = Place('run', Path({str(tmp_path)!r})); print(place.number, flush=True); time.sleep(60)"
+    )
+    first = Place("run", tmp_path)
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "1\n"
+        third, another = Place("run", tmp_path), Place("another", tmp_path)
+        assert (first.number, third.number, another.number) == (0, 2, 0)
+    finally:
+        other.kill()
+        other.wait()
+        other.stdout.close()
+    again = Place("run", tmp_path)
+    assert again.number == 1
+    for place in (first, third, again, another):
+        place.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_whose_file_was_just_removed_is_not_taken(tmp_path, monkeypatch):
+    """Its last holder leaves between our opening of the file and our lock: a lock on what has no name keeps nobody out."""
+    from trkx.runtime.many import place
+
+    files, plain = [], place._locked
+
+    def locked(file):
+        files.append(file.name)
+        if len(files) == 1:
+            (tmp_path / "run-places" / "0").unlink()
+            (tmp_path / "run-places").rmdir()
+        return plain(file)
+
+    monkeypatch.setattr(place, "_locked", locked)
+    made = place.Place("run", tmp_path)
+    other = place.Place("run", tmp_path)
+    assert (made.number, other.number, len(files)) == (0, 1, 4)
+    made.close()
+    other.close()
+
+
+def test_a_folder_of_places_that_was_just_removed_is_made_again(tmp_path, monkeypatch):
+    from trkx.runtime.many.place import Place
+
+    plain, calls = type(tmp_path).mkdir, []
+
+    def mkdir(self, *given, **more):
+        calls.append(self)
+        if len(calls) > 1:
+            plain(self, *given, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(tmp_path), "mkdir", mkdir)
+        made = Place("run", tmp_path)
+    assert (made.number, len(calls)) == (0, 2)
+    made.close()

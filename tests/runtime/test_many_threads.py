@@ -139,6 +139,27 @@ def test_no_more_events_than_workers_are_in_memory(folder):
     assert pipeline.runs == before
 
 
+@pytest.mark.parametrize("devices, workers, most", [(2, 2, [1, 1]), (2, 5, [3, 2]), (3, 3, [1, 1, 1]), (1, 4, [4])])
+def test_workers_are_spread_over_pipelines(devices, workers, most, folder):
+    """Each has its own: none is in more events at once than it has workers, whatever the others do."""
+    pipelines = [Counting(delay=0.3) for _ in range(devices)]
+    stream = track_in_threads(pipelines, open_events(folder)[:14], workers)
+    assert [one.tracks for one in stream] == list(range(1, 15))
+    assert all(pipeline.most <= limit for pipeline, limit in zip(pipelines, most, strict=True))
+    assert sum(pipeline.most for pipeline in pipelines) >= min(workers, 3)
+    runs = [number for pipeline in pipelines for number in pipeline.runs]
+    assert sorted(runs) == list(range(1, 15)) and all(pipeline.runs for pipeline in pipelines)
+
+
+def test_a_bad_event_on_one_of_several_pipelines(folder):
+    pipelines = [Counting(), Counting()]
+    stream = track_in_threads(pipelines, open_events(folder), 4)
+    assert [one.tracks for one in [next(stream) for _ in range(14)]] == list(range(1, 15))
+    with pytest.raises(InputError, match="event 15"):
+        next(stream)
+    assert [pipeline.now for pipeline in pipelines] == [0, 0]
+
+
 def test_closing_stops_the_workers(folder):
     pipeline = Counting()
     stream = track_in_threads(pipeline, open_events(folder), 2)
@@ -194,3 +215,5 @@ def test_threads_of_a_worker(monkeypatch):
     assert many.threads_of_worker(4, 3) == 3
     with pytest.raises(SpecError, match="at least 1, found 0"):
         next(track_in_threads(Counting(), [], 0))
+    with pytest.raises(SpecError, match="2 devices need as many workers at least, found 1"):
+        next(track_in_threads([Counting(), Counting()], [], 1))

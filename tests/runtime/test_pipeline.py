@@ -1,3 +1,4 @@
+import time
 import warnings
 from dataclasses import replace
 
@@ -67,6 +68,29 @@ def test_stages_graphs_and_tracks(rng):
     np.testing.assert_array_equal(tracks.hit_id, made.hit_id)
     assert 10 <= tracks.num_tracks <= 40
     assert not Pipeline(SPEC, Ruler()).run(made).graphs
+
+
+@pytest.mark.parametrize("method", ["connected_components", "edge_contraction"])
+def test_without_a_filter(method, rng, monkeypatch):
+    """The graph's edges are the GNN's; sorting them is part of stage graph: no work is outside of all stages."""
+    wait = 0.05  # s
+
+    def slowly(edges):
+        time.sleep(wait)
+        return canonical(edges)
+
+    monkeypatch.setattr("trkx.runtime.pipeline.canonical", slowly)
+    spec = replace(SPEC, filter=None, cuts=CutSpec(gnn=0.6), labelling=LabellingSpec(method, min_hits=3))
+    made, ruler = event(rng), Ruler()
+    tracks = Pipeline(spec, ruler, threads=1).run(made, keep_graphs=True)
+    took = {stage.name: stage.seconds for stage in tracks.stages}
+    assert list(took) == ["features", "embedding", "graph", "gnn", "labelling"]
+    assert took["graph"] >= wait
+    edges, counts = tracks.graphs["graph"].shape[1], {stage.name: (stage.count_in, stage.count_out) for stage in tracks.stages}
+    above = tracks.graphs["gnn"].shape[1]
+    assert 0 < above < edges
+    assert (counts["gnn"], counts["labelling"][0]) == ((edges, above), edges if method == "edge_contraction" else above)
+    np.testing.assert_array_equal(tracks.label, Pipeline(spec, Ruler(), threads=1).run(made).label)
 
 
 def test_cut_is_strict_and_on_the_logit(rng):

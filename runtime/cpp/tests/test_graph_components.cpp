@@ -47,20 +47,31 @@ Labels naive_components(const trkx::Edges& edges, std::size_t hits) {
     return numbered(labels);
 }
 
-/// Sums all weights between all clusters anew in every step; weights are whole numbers, and no two sums are alike.
+/// Sums all weights between all clusters anew in every step; weights are whole numbers. Of equal sums the pair with the first
+/// edge, by (lower hit, higher hit).
 Labels naive_contraction(const trkx::Edges& edges, const std::vector<double>& weight, std::size_t hits) {
+    using Pair = std::pair<std::int64_t, std::int64_t>;
+    struct Between {
+        double sum;
+        Pair first;
+    };
     Labels labels(hits);
     for (std::size_t n = 0; n < hits; ++n) labels[n] = static_cast<std::int64_t>(n);
     while (true) {
-        std::map<std::pair<std::int64_t, std::int64_t>, double> sums;
+        std::map<Pair, Between> pairs;
         for (std::size_t edge = 0; edge < edges.size(); ++edge) {
-            const std::int64_t a = labels[static_cast<std::size_t>(edges.source()[edge])],
-                               b = labels[static_cast<std::size_t>(edges.target()[edge])];
-            if (a != b) sums[{std::min(a, b), std::max(a, b)}] += weight[edge];
+            const Pair ends = std::minmax(edges.source()[edge], edges.target()[edge]);
+            const std::int64_t a = labels[static_cast<std::size_t>(ends.first)],
+                               b = labels[static_cast<std::size_t>(ends.second)];
+            if (a == b) continue;
+            Between& found = pairs.try_emplace(std::minmax(a, b), Between{0.0, ends}).first->second;
+            found.sum += weight[edge];
+            found.first = std::min(found.first, ends);
         }
-        const auto best =
-            std::max_element(sums.begin(), sums.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-        if (best == sums.end() || best->second <= 0) return numbered(labels);
+        const auto best = std::max_element(pairs.begin(), pairs.end(), [](const auto& a, const auto& b) {
+            return a.second.sum < b.second.sum || (a.second.sum == b.second.sum && a.second.first > b.second.first);
+        });
+        if (best == pairs.end() || best->second.sum <= 0) return numbered(labels);
         std::replace(labels.begin(), labels.end(), best->first.second, best->first.first);
     }
 }
@@ -91,6 +102,9 @@ void contraction() {
         for (double& value : weight) value = std::round(normal(random) * 65536.0) / 65536.0;
         check::that(trkx::edge_contraction(edges, weight, hits) == naive_contraction(edges, weight, hits),
                     "clusters " + std::to_string(turn));
+        for (double& value : weight) value = std::round(value);
+        check::that(trkx::edge_contraction(edges, weight, hits) == naive_contraction(edges, weight, hits),
+                    "ties " + std::to_string(turn));
     }
     const double inf = std::numeric_limits<double>::infinity(), unit = 1.0 / 1048576.0;
     check::that(trkx::edge_contraction({{0, 1, 0, 1, 2, 2}}, std::vector{inf, inf, -inf}, 3) == Labels{0, 0, 1},

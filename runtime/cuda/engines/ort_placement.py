@@ -16,7 +16,7 @@ from typing import Any
 import onnxruntime as ort
 import torch
 
-from trkx.errors import BundleError
+from trkx.errors import BundleError, MissingExtraError
 from trkx.runtime.cuda.engines.ort_session import BoundSession
 from trkx.runtime.engines.ort import NO_OTHER_FILES
 from trkx.spec import PipelineSpec
@@ -94,6 +94,16 @@ def probe_inputs(spec: PipelineSpec, stage: str, hits: int, edges: int, device: 
     return {name: tensor.to(device) for name, tensor in given.items()}
 
 
+def _require_loaded(there: Sequence[str], where: str, wanted: str) -> None:
+    """Raise MissingExtraError where ONNX Runtime left a provider out, which it does without an error if a library is missing."""
+    if wanted not in there:
+        raise MissingExtraError(
+            f"{where}: ONNX Runtime could not load its {wanted}, and has only {', '.join(there)}: libraries of CUDA, cuDNN or "
+            "TensorRT are missing or of another version; what it printed says which file. Take an onnxruntime-gpu and a torch "
+            "for the same CUDA: the libraries of torch serve both."
+        )
+
+
 def opened_session(
     data: bytes, where: str, providers: Sequence[Provider], device: torch.device, stream: torch.cuda.Stream | None,
     allowed: Sequence[str], probe: Mapping[str, torch.Tensor],
@@ -111,6 +121,7 @@ def opened_session(
 
     Raises:
         BundleError: ONNX Runtime refuses it, or would run it elsewhere.
+        MissingExtraError: ONNX Runtime could not load the first of `allowed`.
     """
     options = ort.SessionOptions()
     options.log_severity_level = LOG_ERRORS_ONLY
@@ -126,6 +137,7 @@ def opened_session(
             raise BundleError(
                 f"{where}: can't be loaded by {allowed[0]} ({first}). Upgrade ONNX Runtime, or export the bundle again."
             ) from error
+        _require_loaded(session.get_providers(), where, allowed[0])
         bound = BoundSession(session, device, stream, where)
         hits, edges = len(probe["x"]), probe["edge_index"].shape[1] if "edge_index" in probe else 0
         bound(probe, torch.empty((edges or hits, bound.columns), dtype=torch.float32, device=device))

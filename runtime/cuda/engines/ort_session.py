@@ -12,6 +12,7 @@ import onnxruntime as ort
 import torch
 
 from trkx.errors import BundleError
+from trkx.runtime.cuda.failures import OUT_OF_MEMORY, give_back, kind_of, message
 
 ELEMENTS = {torch.float32: np.float32, torch.int64: np.int64}
 """Types at the doors of a file, in whatever precision it computes."""
@@ -65,6 +66,7 @@ class BoundSession:
 
         Raises:
             BundleError: the file has other inputs than are given, or another output; or ONNX Runtime gives up.
+            TrkxError: a failure of the device (`trkx.runtime.cuda.failures`).
         """
         names = [door.name for door in self._inputs]
         if sorted(names) != sorted(inputs):
@@ -82,13 +84,25 @@ class BoundSession:
         binding.bind_output(self._output.name, *place, np.float32, self._shape(output), output.data_ptr())
         with self._in_order():
             try:
-                self.session.run_with_iobinding(binding, self._options)
+                self._run(binding)
             except Exception as error:  # ONNX Runtime raises classes of its own that share no public base
+                kind = kind_of(error)
+                if kind is not None:
+                    raise kind.error(message(kind, error, self._device, self.where)) from error
                 first = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 raise BundleError(
-                    f"{self.where}: ONNX Runtime gave up ({first}). Look whether all edges name hits that exist, and at the "
-                    "device's free memory."
+                    f"{self.where}: ONNX Runtime gave up ({first}). Look whether all edges name hits that exist."
                 ) from error
+
+    def _run(self, binding: Any) -> None:
+        """Run what is bound; once more if there was no memory, as torch keeps what it does not use for later."""
+        try:
+            self.session.run_with_iobinding(binding, self._options)
+        except Exception as error:
+            if kind_of(error) is not OUT_OF_MEMORY:
+                raise
+            give_back(self._device)
+            self.session.run_with_iobinding(binding, self._options)
 
     def _shape(self, output: torch.Tensor) -> tuple[int, ...]:
         """Return the shape of the output as the file declares it: [rows, columns], or [rows] for one column."""
@@ -109,5 +123,7 @@ class BoundSession:
             return
         now = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(now)
-        yield
-        now.wait_stream(self._stream)
+        try:
+            yield
+        finally:  # also after an error: what was begun may still read and write memory that torch gives to others
+            now.wait_stream(self._stream)

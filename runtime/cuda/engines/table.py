@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
@@ -48,28 +50,48 @@ def device_of(name: str) -> torch.device:
     """
     import torch
 
+    from trkx.runtime.cuda.failures import explained
+
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise SpecError(f"device '{name}': expected cuda, or cuda:0, cuda:1 … of several GPUs.") from error
     if device.type == "cpu":
         return device
-    if device.type != "cuda" or (torch.version.cuda is None and torch.cuda.is_available()):
+    with warnings.catch_warnings(record=True) as said:  # torch only warns of a driver that is too old
+        warnings.simplefilter("always")
+        there = torch.cuda.is_available()
+    if device.type != "cuda" or (torch.version.cuda is None and there):
         raise SpecError(f"device '{name}': engines run on NVIDIA GPUs; say cuda, or cuda:0, cuda:1 … of several.")
-    if not torch.cuda.is_available():
-        raise MissingExtraError(
-            f"device '{name}': torch {torch.__version__} sees no NVIDIA GPU (torch.cuda.is_available() is False): "
-            + (
-                f"this torch is for CPUs. Where there is a GPU: {TORCH_FOR_GPUS}. nvidia-smi tells which there are; trkx doctor "
-                "--load what else is missing."
-                if torch.version.cuda is None
-                else "there is none, or its driver is too old for this torch. nvidia-smi tells which GPUs and driver there are."
-            )
-        )
+    if not there:
+        raise _no_gpu(name, [str(one.message) for one in said])
     count = torch.cuda.device_count()
     if device.index is not None and device.index >= count:
-        raise SpecError(f"device '{name}': torch sees {count} GPU(s), counted from cuda:0.")
-    return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+        raise SpecError(f"device '{name}': torch sees {count} GPU(s), counted from cuda:0{_visible()}.")
+    with explained(device, lambda: f"device '{name}'"):
+        return numbered(device)
+
+
+def _no_gpu(name: str, said: Sequence[str]) -> MissingExtraError:
+    """Return the error for a torch that sees no GPU. said: what it warned of when it looked."""
+    import torch
+
+    known = "nvidia-smi tells which GPUs and driver there are"
+    if torch.version.cuda is None:
+        why = f"this torch is for CPUs. Where there is a GPU: {TORCH_FOR_GPUS}. {known}; trkx doctor --load what else is missing."
+    elif said:
+        why = f"{said[0].strip()} {known}."
+    else:
+        why = f"there is none{_visible()}, or its driver is too old for this torch. {known}."
+    return MissingExtraError(
+        f"device '{name}': torch {torch.__version__} sees no NVIDIA GPU (torch.cuda.is_available() is False): {why}"
+    )
+
+
+def _visible() -> str:
+    """Return a remark where the environment hides GPUs, which are then counted anew."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return "" if visible is None else f" of those that CUDA_VISIBLE_DEVICES leaves ('{visible}')"
 
 
 def require_precision(name: str, precision: str, stages: Sequence[str] = STAGES) -> dict[str, str]:
@@ -100,6 +122,7 @@ def open_device_engine(name: str, bundle: Bundle, device: torch.device, precisio
         SpecError: an unknown engine or precision, or one that the engine does not run in.
         MissingExtraError: something is not installed, or there is no GPU.
         BundleError: a file that is missing, edited, or can't be loaded.
+        TrkxError: the device fails, or has no memory for the networks (`trkx.runtime.cuda.failures`).
     """
     if name not in DEVICE_ENGINES:
         raise SpecError(unknown_name("engine", name, DEVICE_ENGINES))
@@ -107,4 +130,16 @@ def open_device_engine(name: str, bundle: Bundle, device: torch.device, precisio
     require("engine", name, gpu=False)  # `device_of` has asked torch, which knows better than a look at the driver
     module = importlib.import_module(DEVICE_ENGINES[name])
     opener = cast("Callable[[Bundle, torch.device, str], DeviceEngine]", getattr(module, OPENERS.get(name, "open_engine")))
-    return opener(bundle, device, precision)
+    from trkx.runtime.cuda.failures import explained
+    from trkx.runtime.cuda.on_host import current
+
+    device = numbered(device)
+    with explained(device, lambda: f"engine '{name}'"), current(device):  # libraries leave their device the current one
+        return opener(bundle, device, precision)
+
+
+def numbered(device: torch.device) -> torch.device:
+    """Return a device with its number, as tensors on it have it: "cuda" is the current one."""
+    import torch
+
+    return torch.device("cuda", torch.cuda.current_device()) if device.type == "cuda" and device.index is None else device

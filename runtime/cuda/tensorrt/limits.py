@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 LARGEST_HITS = 2**24
-"""Hits that the sort before a sum over edges tells apart: eight passes of three bits (`trkx.export.lowerings.segments`)."""
+"""Hits that the sort before a sum over edges tells apart: eight passes of three bits (`trkx.export.lowerings.counting`)."""
 LARGEST_EDGES = 30 * 32**4
 """Edges that five levels of blocks of 32 certainly hold, 31 million; with more no sum comes out."""
 LARGEST_AXIS = 2**31 - 1

@@ -27,7 +27,8 @@ inline std::vector<std::int64_t> connected_components(const Edges& edges, std::s
 
 /// Returns the cluster of each hit, [num_hits], numbered 0, 1, 2 … by the lowest hit index in the cluster: greedy additive edge
 /// contraction, which undoes false bridges that components can't. The pair of clusters with the largest sum of weights between
-/// them is joined, again and again, as long as that sum is above 0; of equal sums the first pair by index.
+/// them is joined, again and again, as long as that sum is above 0; of equal sums the one that holds the first edge, in the order
+/// of (lower hit, higher hit).
 ///
 /// weight: [E], above 0 speaks for one track, below 0 against; clipped to +-1e4 and rounded to 2^-20. Direction and order of the
 /// edges do not matter, weights of repeated ones add up. A hit without an edge above 0 is its own cluster.

@@ -48,14 +48,16 @@ private:
 };
 
 /// Contracts one component after the other, in the same memory. An edge stands in the lists of both its ends, as entry 2 * edge +
-/// side; the cluster with the shorter list moves its edges into the other one, which makes E log(E) steps.
+/// side; the cluster with the shorter list moves its edges into the other one, which makes E log(E) steps. Entries of edges that
+/// are no more drop out when their list is moved.
 class Contraction {
 public:
     /// Returns the lowest hit of the cluster of each hit, [num_hits], until the next call.
-    /// edges: ends in [0, num_hits), no pair twice and no self pair. Of equal weights the edge that comes first is joined first.
+    /// edges: ends in [0, num_hits), no pair twice and no self pair. Of pairs of clusters with the same weight the one with the
+    /// first edge between them is joined first: where two edges become one, the one that comes first stays.
     const std::vector<std::int64_t>& contract(std::span<const Weighted> edges, std::size_t num_hits) {
         begin(edges, num_hits);
-        while (!heap_.empty()) {
+        while (positive_ > 0) {  // what is left in the heap then is from before
             std::pop_heap(heap_.begin(), heap_.end(), later);
             const Candidate best = heap_.back();
             heap_.pop_back();
@@ -104,6 +106,7 @@ private:
             if (weight_[edge] > 0) heap_.push_back({weight_[edge], edge});
         }
         std::make_heap(heap_.begin(), heap_.end(), later);
+        positive_ = heap_.size();
         fill_table();
     }
 
@@ -130,6 +133,7 @@ private:
         std::size_t keep = ends_[2 * joining], gone = ends_[2 * joining + 1];
         if (length_[keep] < length_[gone]) std::swap(keep, gone);
         alive_[joining] = 0;
+        --positive_;
         parent_[gone] = keep;
         lowest_[keep] = std::min(lowest_[keep], lowest_[gone]);
         for (std::size_t entry = head_[gone], after; entry != none; entry = after) {
@@ -137,15 +141,19 @@ private:
             const std::size_t edge = entry / 2;
             if (!alive_[edge]) continue;
             std::int64_t& other = table_.edge(key(keep, ends_[entry ^ 1]));
-            if (other >= 0) {  // that cluster is joined already: weights add up
+            if (other >= 0) {  // that cluster has an edge already: weights add up
                 const auto twin = static_cast<std::size_t>(other);
-                alive_[edge] = 0;
-                weight_[twin] += weight_[edge];
-                if (weight_[twin] > 0) {
-                    heap_.push_back({weight_[twin], twin});
+                const std::size_t first = std::min(edge, twin);
+                alive_[std::max(edge, twin)] = 0;
+                const std::int64_t total = weight_[edge] + weight_[twin];
+                positive_ += static_cast<std::size_t>(total > 0);
+                positive_ -= static_cast<std::size_t>(weight_[edge] > 0) + static_cast<std::size_t>(weight_[twin] > 0);
+                weight_[first] = total;
+                if (total > 0) {
+                    heap_.push_back({total, first});
                     std::push_heap(heap_.begin(), heap_.end(), later);
                 }
-                continue;
+                if (first == twin) continue;
             }
             other = static_cast<std::int64_t>(edge);
             ends_[entry] = keep;
@@ -160,6 +168,7 @@ private:
     std::vector<std::int64_t> weight_, label_;
     std::vector<char> alive_;
     std::vector<Candidate> heap_;
+    std::size_t positive_ = 0;  // living edges above 0, each of which has its entry in the heap
     PairTable table_;
 };
 

@@ -1,0 +1,1 @@
+../../src/trkx/tables.py
