@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 
 from torch import nn
@@ -14,7 +15,7 @@ from trkx.export.acts.files import write_acts_model
 from trkx.export.acts.limits import ACTS_TARGETS, require_acts
 from trkx.export.aoti_file import aoti_bytes
 from trkx.export.check import Expectation
-from trkx.export.lowerings.table import lowering_of
+from trkx.export.lowerings.words import lowerings_of
 from trkx.export.metadata import onnx_metadata
 from trkx.export.onnx_file import name_doors, onnx_bytes, onnx_model
 from trkx.export.pipeline_folder import Source
@@ -35,8 +36,12 @@ def target_of_entry(entry: FileEntry) -> str:
     return entry.target or ALWAYS.get(entry.format, entry.format)
 
 
-def require_targets(targets: Sequence[str], lowering: str | None, spec: PipelineSpec) -> None:
-    """Raise ExportError for a target that is unknown or can not be served, or a lowering that is not right there."""
+def require_targets(targets: Sequence[str], lowerings: Sequence[str], spec: PipelineSpec) -> dict[str, str]:
+    """Return target to lowering, as the words of `--lowering` choose.
+
+    Raises:
+        ExportError: a target that is unknown or can not be served, or a lowering that is not right or not clear.
+    """
     for name in (ALWAYS["onnx"], *targets):
         without = [stage for stage in spec.stages if stage != "gnn" or not spec.edge_features]
         if target_of(name).needs_edge_attr and without:
@@ -46,9 +51,8 @@ def require_targets(targets: Sequence[str], lowering: str | None, spec: Pipeline
             )
         if target_of(name).names and spec.edge_features:
             raise ExportError(f"target {name} has no name for edge_attr, which the gnn reads; choose another target.")
-        if target_of(name).format == "onnx":
-            lowering_of(name, lowering)
     require_acts(targets, spec)
+    return lowerings_of(lowerings, (ALWAYS["onnx"], *targets))
 
 
 def files_a_stage(targets: Sequence[str]) -> int:
@@ -78,12 +82,13 @@ def write_stage(
     network: nn.Module,
     expected: Sequence[Expectation],
     targets: Sequence[str] = (),
-    lowering: str | None = None,
+    lowerings: Mapping[str, str] = MappingProxyType({}),
 ) -> list[FileEntry]:
     """Write one network into a bundle folder and return the entries: ONNX, TorchScript, and what further targets need.
 
     libtorch needs nothing further. An ONNX target gets `TARGET/STAGE.onnx`, with its opset and sums, in a model repository for
-    `triton`; `aoti` gets `aoti/STAGE.pt2`; targets of ACTS get files of their own form in `acts/`.
+    `triton`; `aoti` gets `aoti/STAGE.pt2`; targets of ACTS get files of their own form in `acts/`. lowerings: of targets that are
+    not to have their own.
     """
     name = cast(Stage, stage)
     columns = len(source.spec.edge_features)
@@ -91,7 +96,7 @@ def write_stage(
         stage, network, len(source.spec.features), columns, onnx_metadata(source.spec, stage, ALWAYS["torchscript"])
     ))
     entries = [
-        _write_onnx(folder, source, stage, network, expected, ALWAYS["onnx"], lowering),
+        _write_onnx(folder, source, stage, network, expected, ALWAYS["onnx"], lowerings.get(ALWAYS["onnx"])),
         file_entry(folder, f"{stage}.pt", name, "torchscript"),
     ]
     for target in dict.fromkeys(targets):
@@ -100,11 +105,11 @@ def write_stage(
             continue
         if target in ACTS_TARGETS:
             zoo = [item.case for item in expected]
-            entries += write_acts_model(folder, source.spec, stage, network, zoo, target, lowering)
+            entries += write_acts_model(folder, source.spec, stage, network, zoo, target, lowerings.get(target))
             continue
         (folder / target).mkdir(exist_ok=True)
         if row.format == "onnx":
-            entries.append(_write_onnx(folder, source, stage, network, expected, target, lowering))
+            entries.append(_write_onnx(folder, source, stage, network, expected, target, lowerings.get(target)))
             continue
         metadata = onnx_metadata(source.spec, stage, target)
         path = f"{target}/{stage}.pt2"

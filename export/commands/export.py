@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from trkx.backends import require
 from trkx.errors import SpecError
-
-if TYPE_CHECKING:
-    from trkx.export.build import ExportReport
+from trkx.export.commands.exported import print_report
+from trkx.spec import FeatureSpec
 
 
 def command(
@@ -29,7 +28,9 @@ def command(
                      "acts-onnx), acts-tensorrt, tensorrt, exatrkx-2021, aoti, triton, …"),
     ] = None,
     lowering: Annotated[
-        str | None, typer.Option(help="How ONNX sums over edges: buckets, scatter, segments, prefix64, doubling.")
+        list[str] | None,
+        typer.Option(help="How the ONNX files of a target sum over edges (repeatable), tensorrt=scatter: buckets, scatter, "
+                     "segments, prefix64, doubling. A name alone is of the only target of this export that takes it."),
     ] = None,
     precision: Annotated[
         list[str] | None,
@@ -95,21 +96,22 @@ def command(
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("loading torch", total=1)
-        from trkx.export.assembling import Given, features_from
+        from trkx.export.assembling import Given
         from trkx.export.build import export_models, steps_of
         from trkx.export.pipeline_folder import open_source, with_sample
         from trkx.export.sample import check_event, reference_folder
         from trkx.export.tensorrt.profiles import HEADROOM
         from trkx.runtime.events import open_events
 
-        texts = {"": features, "embedding": embedding_features, "filter": filter_features, "gnn": gnn_features}
-        graph = {"radius": radius, "k_max": k_max, "direction": direction}
-        cuts = {"filter": filter_cut, "gnn": gnn_cut}
         told = Given(
             _there({"embedding": embedding_family, "filter": filter_family, "gnn": gnn_family}),
             _there({"embedding": embedding_hparams, "filter": filter_hparams, "gnn": gnn_hparams}),
-            {stage: features_from(text, f"--{stage}-features".replace("---", "--")) for stage, text in _there(texts).items()},
-            _there({"name": name, "graph": _there(graph), "cuts": _there(cuts)}),
+            _columns({"": features, "embedding": embedding_features, "filter": filter_features, "gnn": gnn_features}),
+            _there({
+                "name": name,
+                "graph": _there({"radius": radius, "k_max": k_max, "direction": direction}),
+                "cuts": _there({"filter": filter_cut, "gnn": gnn_cut}),
+            }),
             undirected,
         )
         pipeline = open_source(reference_folder() if reference else source, spec, files, told)
@@ -126,14 +128,14 @@ def command(
 
         checked = hits if hits is not None and event is None else check_event(pipeline.spec, event)
         report = export_models(
-            pipeline, out, checked, overwrite, targets, lowering, tell, precision or (),
+            pipeline, out, checked, overwrite, targets, lowering or (), tell, precision or (),
             (found.read() for found in open_events(profile_events)) if profile_events else (),
             HEADROOM if profile_headroom is None else profile_headroom,
         )
         total = steps_of(pipeline.spec, targets, precision or ())
         bar.update(task, completed=total, total=total)
     if not quiet:
-        _print(report, [note for note in pipeline.notes if "contradicted" in note])
+        print_report(report, [note for note in pipeline.notes if "contradicted" in note])
 
 
 def _check_source(source: Path | None, spec: Path | None, files: Mapping[str, Path | None], reference: bool) -> None:
@@ -156,46 +158,13 @@ def _targets(words: Sequence[str]) -> tuple[str, ...]:
     return expanded(part.strip() for word in words for part in word.split(",") if part.strip())
 
 
+def _columns(texts: Mapping[str, str | None]) -> dict[str, tuple[FeatureSpec, ...]]:
+    """Return what the options --features and --STAGE-features say, "" for that of all stages."""
+    from trkx.export.assembling import features_from
+
+    return {stage: features_from(text, f"--{stage}-features" if stage else "--features") for stage, text in _there(texts).items()}
+
+
 def _there(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values that were given."""
     return {key: value for key, value in values.items() if value is not None and value != {}}
-
-
-def _print(report: ExportReport, contradictions: Sequence[str] = ()) -> None:
-    """Print the table: file, size, opset, largest difference and what was allowed there (`bundle.json` names the graphs)."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"{report.target}: compared with the float64 networks")
-    table.add_column("file", overflow="fold")
-    for name in ("size", "opset", "largest\ndifference", "tolerance", ""):
-        table.add_column(name, justify="right" if name else "left", no_wrap=True)
-    for file in report.files:
-        entry, worst = file.entry, file.worst
-        numbers = ("", "") if worst is None else (f"{worst.difference:.1e}", f"{worst.tolerance:.1e}")
-        if worst is not None and worst.tolerance == 0.0:
-            numbers = ("0", "bitwise")
-        table.add_row(entry.path, _size(entry.bytes), str(entry.opset or ""), *numbers, "" if worst is None else "passed")
-    console = Console()
-    console.print(table)
-    graphs = len({row.graph for row in report.rows if row.engine and ":" not in row.graph})
-    console.print(f"{len(report.rows)} checks passed, on {graphs} graphs and more; bundle.json holds them all.", highlight=False)
-    for file in report.files:
-        if file.entry.format == "safetensors" and file.worst is not None and file.worst.tolerance > 0.0:
-            line = f"{file.entry.path}: bitwise those of the checkpoints; the difference is that of the tiled engine."
-            console.print(line, highlight=False, soft_wrap=True)
-    half = {file.entry.path for file in report.files if file.entry.precision != "float32"}
-    for row in report.rows:
-        if row.file in half and row.detail:
-            console.print(row.detail, highlight=False, soft_wrap=True)
-    for warning in contradictions:
-        console.print(warning, style="yellow", highlight=False, soft_wrap=True)
-    for missing in report.not_checked:
-        console.print(f"not checked: {missing}", style="yellow", highlight=False)
-    for file in report.files:
-        if file.entry.note.startswith("not ") or file.entry.precision != "float32":
-            console.print(f"{file.entry.path}: {file.entry.note}", highlight=False, soft_wrap=True)
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:.2f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"

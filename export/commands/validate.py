@@ -54,6 +54,8 @@ def command(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+    from trkx.tables import output_console
+
     screen = Console(stderr=True, quiet=quiet)
     with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=screen, transient=True) as bar:
         task = bar.add_task("loading torch", total=None)
@@ -71,8 +73,7 @@ def command(
         else:
             report = validate_file(source, target, reference, stage, level, tell)
     _write(report, out, json_file, html_file, screen)
-    console = Console(highlight=False)
-    _print(report, console if console.is_terminal else Console(highlight=False, width=120), quiet)
+    _print(report, output_console(markup=True), quiet)
     if not report.passed:
         raise typer.Exit(1)
 
@@ -109,30 +110,32 @@ def _safe(text: str) -> str:
 
 def _print(report: Report, console: Console, quiet: bool) -> None:
     """Print every failure in full, then one line for each group, what was not checked and why, and the verdict."""
-    from rich.table import Table
-
+    from trkx.export.lint.apply import printable
     from trkx.export.validation.report import GROUPS
-    from trkx.export.validation.summary import SHORT, reasons, share, worst
+    from trkx.export.validation.summary import SHORT, once, reasons, share, worst
+    from trkx.tables import Column, FittedTable, Line
 
     for row in report.rows:
         if row.status == "failed":
             where = ", ".join(part for part in (row.file or row.stage, row.engine, row.case) if part)
             console.print(f"[bold red]failed[/]: {_safe(where)}: {_safe(row.detail)}", soft_wrap=True)
     if not quiet:
-        table = Table(title=_safe(report.title), title_justify="left")
-        for name in ("", "passed", "failed", "not checked", "nearest to its tolerance", "of it"):
-            table.add_column(name, justify="right" if name in ("passed", "failed", "not checked", "of it") else "left")
+        lines = []
         for group in GROUPS:
             rows = [row for row in report.rows if row.group == group]
             counts = [str(sum(row.status == status for row in rows)) for status in ("passed", "failed", "not checked")]
             nearest = worst(rows)
             where = ", ".join(part for part in (nearest.file, nearest.engine, nearest.case) if part) if nearest else ""
             if rows:
-                style = "red" if counts[1] != "0" else None
-                table.add_row(SHORT[group], *counts, _safe(where), share(nearest), style=style)
-        console.print(table)
-        for reason in reasons(report.rows):
-            console.print(f"[yellow]not checked[/]: {_safe(str(reason))}", soft_wrap=True)
+                cells = (SHORT[group], *counts, printable(where), share(nearest))
+                lines.append(Line(cells, style="" if counts[1] == "0" else "red"))
+        columns = [Column(name) for name in ("checks", "passed", "failed", "not checked")]
+        columns += [Column("nearest to its tolerance", words=True, starts=True), Column("of it")]
+        console.print(FittedTable(columns, lines, printable(report.title)))
+        console.print()
+        files = {row.file for row in report.rows if row.file}
+        for reason in once(map(str, reasons(report.rows)), files):  # a terminal is given whole words, a pipe whole lines
+            console.print(f"[yellow]not checked[/]: {_safe(reason)}", soft_wrap=not console.is_terminal)
     counted = _safe(report.verdict())
     if report.passed:
         if not quiet:

@@ -1,78 +1,79 @@
-"""Recognises the places of a stable counting sort: numbers 0 to E-1, each once, if their digits are what they should be.
+"""Recognises the places of our counting sort, which are different numbers: the sort is written once more, and compared.
 
-The place of element i with digit d is the number of elements with a smaller digit plus the number of elements before i with the
-same one. As operators, for D digits: hot = (digits[None, :] == [[0], …, [D - 1]]), integer [D, E]; place = sum over axis 0 of
-hot * (exclusive running sum of hot along the elements + exclusive running sum over the digits of their counts).
+`trkx.export.lowerings.counting` gives each row a place of its own, whatever the nodes of the edges are: a row has one digit, and
+its place is the number of rows with a smaller digit or the same one before it. Node by node, attribute by attribute and constant
+by constant the graph must be what is written there; anything else is not this sort, and not recognised.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
 import numpy as np
 import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
 
-from trkx.export.lint.intervals import Intervals, made_by
-from trkx.export.lint.walking import constant
-from trkx.export.onnx_graph import Graph, whole
+from trkx.export.lint.walking import STANDARD, constant
+from trkx.export.lowerings.builder import Builder
+from trkx.export.lowerings.counting import passes
+from trkx.export.onnx_graph import Graph
 
-_INTEGERS = (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
+_NODE = "node"
+"""The one value that the sort reads: the node of each edge."""
 
 
-def places_of_sort(graph: Graph, node: onnx.NodeProto, intervals: Intervals) -> bool:
-    """Return whether a ReduceSum is such a place [E] of elements whose digits are all among those counted."""
-    if not _reduces(graph, node, 0, keeps=False):
+@dataclass(frozen=True)
+class Written:
+    """The sort as it is written. made: who makes a value. constants: values of the others. places: of each pass."""
+
+    made: Mapping[str, onnx.NodeProto]
+    constants: Mapping[str, NDArray[Any]]
+    places: tuple[str, ...]
+
+
+def places_of_sort(graph: Graph, name: str) -> bool:
+    """Return whether a value [blocks, 32] holds the places of a pass: different numbers from 0 on."""
+    written = _written()
+    return any(_alike(written, place, graph, name) for place in written.places)
+
+
+@cache
+def _written() -> Written:
+    b = Builder("sort")
+    places = tuple(place for _, place in passes(b, _NODE))
+    made = {name: node for node in b.nodes for name in node.output}
+    return Written(made, {item.name: numpy_helper.to_array(item) for item in b.initializers}, places)
+
+
+def _alike(written: Written, place: str, graph: Graph, name: str) -> bool:
+    """Return whether a value of a graph is computed as a place is, from any one value in the place of _NODE."""
+    found: dict[str, str] = {}
+    waiting = [(place, name)]
+    while waiting:
+        ours, theirs = waiting.pop()
+        if ours in written.constants:
+            value, wanted = constant(graph, theirs), written.constants[ours]
+            if value is None or value.dtype != wanted.dtype or not np.array_equal(value, wanted):
+                return False
+        elif ours in found:
+            if found[ours] != theirs:
+                return False
+        else:
+            found[ours] = theirs
+            one, other = written.made.get(ours), graph.producer(theirs)
+            if one is not None:  # else it is _NODE, which may be anything
+                if other is None or not _same(one, other):
+                    return False
+                waiting += zip(one.input, other.input, strict=True)
+    return True
+
+
+def _same(one: onnx.NodeProto, other: onnx.NodeProto) -> bool:
+    if one.op_type != other.op_type or other.domain not in STANDARD or len(one.input) != len(other.input):
         return False
-    product = made_by(graph, node.input[0])
-    if product is None or product.op_type != "Mul" or len(product.input) != 2:
-        return False
-    return any(_is_place(graph, hot, offset, intervals) for hot, offset in (product.input, product.input[::-1]))
-
-
-def _is_place(graph: Graph, hot: str, offset: str, intervals: Intervals) -> bool:
-    both = made_by(graph, offset)
-    if both is None or both.op_type != "Add" or len(both.input) != 2 or not _one_hot(graph, hot, intervals):
-        return False
-    return any(_runs(graph, before, 1, hot) and _starts(graph, start, hot) for before, start in (both.input, both.input[::-1]))
-
-
-def _one_hot(graph: Graph, name: str, intervals: Intervals) -> bool:
-    """Return whether each column of an integer [D, E] holds a single 1, in the row of its digit."""
-    cast = made_by(graph, name)
-    if cast is None or cast.op_type != "Cast" or whole(cast, "to") not in _INTEGERS:
-        return False
-    equal = made_by(graph, cast.input[0])
-    if equal is None or equal.op_type != "Equal" or len(equal.input) != 2:
-        return False
-    for digits, row in (equal.input, equal.input[::-1]):
-        value, shape = constant(graph, digits), graph.shape(row)
-        if value is None or value.ndim != 2 or shape is None or len(shape) != 2 or shape[0] != 1 or not value.size:
-            continue
-        if np.array_equal(value, np.arange(len(value)).reshape(-1, 1)):
-            low, high = intervals.of(row)
-            return low >= 0 and high < len(value)
-    return False
-
-
-def _runs(graph: Graph, name: str, axis: int, over: str) -> bool:
-    """Return whether a value is the exclusive running sum of another along an axis, from the front."""
-    node = made_by(graph, name)
-    if node is None or node.op_type != "CumSum" or len(node.input) < 2 or node.input[0] != over:
-        return False
-    found = constant(graph, node.input[1])
-    along = found is not None and found.size == 1 and int(found.reshape(-1)[0]) % 2 == axis
-    return along and bool(whole(node, "exclusive")) and not whole(node, "reverse")
-
-
-def _starts(graph: Graph, name: str, hot: str) -> bool:
-    node = made_by(graph, name)
-    counts = made_by(graph, node.input[0]) if node is not None else None
-    if node is None or counts is None or not _runs(graph, name, 0, node.input[0]):
-        return False
-    return counts.input[0] == hot and _reduces(graph, counts, 1, keeps=True)
-
-
-def _reduces(graph: Graph, node: onnx.NodeProto, axis: int, keeps: bool) -> bool:
-    """Return whether a node sums a table along one axis."""
-    axes = constant(graph, node.input[1]) if len(node.input) > 1 and node.input[1] else None
-    summed = node.op_type == "ReduceSum" and axes is not None and axes.size == 1 and int(axes.reshape(-1)[0]) % 2 == axis
-    shape = graph.shape(node.input[0])
-    return summed and shape is not None and len(shape) == 2 and bool(whole(node, "keepdims", 1)) == keeps
+    attributes = [{item.name: (item.type, item.i) for item in node.attribute} for node in (one, other)]
+    return attributes[0] == attributes[1] and len(other.output) == 1

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from trkx.export.lint.counting_sort import places_of_sort
 from trkx.export.lint.distinct_steps import EXACT, NEEDS, STEPS, Asked, Axes
 from trkx.export.lint.extents import STEPS_BACK, before, rank_of, same, single
 from trkx.export.lint.intervals import COUNT, Intervals, made_by
@@ -77,7 +78,12 @@ class Proof:
     def one_sign(self, name: str) -> bool:
         """Return whether the elements of a value are all negative or all not."""
         low, high = self.intervals.of(name)
-        return low >= 0 or high < 0 or counts_back(self.graph, name)
+        return low >= 0 or high < 0 or counts_back(self.graph, name) or self._places(name)
+
+    def _places(self, name: str) -> bool:
+        """Return whether a value is the places of a counting sort in one row: numbers from 0 on."""
+        node = made_by(self.graph, name)
+        return node is not None and node.op_type == "Reshape" and places_of_sort(self.graph, node.input[0])
 
     def _distinct(self, name: str, axes: Axes, steps: int) -> bool:
         axes = self.moving(name, axes, steps)

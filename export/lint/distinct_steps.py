@@ -138,7 +138,7 @@ def _running(proof: Proof, node: onnx.NodeProto, asked: Asked) -> bool:
 
 
 def _sorted(proof: Proof, node: onnx.NodeProto, asked: Asked) -> bool:
-    return asked.rank == 1 and places_of_sort(proof.graph, node, proof.intervals)
+    return places_of_sort(proof.graph, node.output[0])
 
 
 STEPS: Mapping[str, Callable[[Proof, onnx.NodeProto, Asked], bool]] = {

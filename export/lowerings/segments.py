@@ -1,10 +1,10 @@
 """Segmented sums in blocks of 32 rows, after a counting sort: gathers, comparisons and additions, nothing that needs a plug-in.
 
 TensorRT sorts at most 3840 elements, adds by scatter only in a plug-in, and takes no shape that depends on values. So edges are
-ordered by a stable counting sort, three bits of the node's number at a time; its only scatter moves each edge to a place of its
-own. Then every row of a block of 32 adds up those of its node before it (1, 2, 4, 8, 16 rows back: pairwise, deterministic). The
-last row of each block makes a row of the next level, which is summed likewise; five levels hold LARGEST rows. A node's sum is its
-last row's, and what the levels above bring up to the block before. All shapes follow from N and E alone.
+ordered by a counting sort (`trkx.export.lowerings.counting`). Then every row of a block of 32 adds up those of its node before it
+(1, 2, 4, 8, 16 rows back: pairwise, deterministic). The last row of each block makes a row of the next level, which is summed
+likewise; five levels hold LARGEST rows. A node's sum is its last row's, and what the levels above bring up to the block before.
+All shapes follow from N and E alone. Nothing but lengths is divided: quotients may be rounded (NVIDIA/TensorRT issue 4702).
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import numpy as np
 import onnx
 
 from trkx.export.lowerings.builder import Builder
-from trkx.runtime.cuda.tensorrt.limits import LARGEST_EDGES, LARGEST_HITS
+from trkx.export.lowerings.counting import HITS, ordered
+from trkx.runtime.cuda.tensorrt.limits import LARGEST_EDGES
 
 BLOCK = 32
 STEPS = (1, 2, 4, 8, 16)
@@ -23,9 +24,6 @@ LEVELS = 5
 LARGEST = LARGEST_EDGES
 """30 blocks on the last of LEVELS: edges that five levels certainly hold, 31 million; with more the last level's Reshape fails,
 and no sum comes out."""
-BITS, PASSES = 3, 8
-HITS = LARGEST_HITS
-"""2^(BITS PASSES): hits that the sort tells apart, 16.8 million; an index beyond fails as one beyond the last hit does."""
 _SEARCH = 25
 """Halvings that find a place among LARGEST rows."""
 
@@ -56,7 +54,7 @@ def prepare(b: Builder, index: str, size: str) -> Segments:
     known = b("Range", b.constant(0), few, b.constant(1))
     index = b("Reshape", index, b.constant([-1]))  # says that there is one axis, even where no inference does
     node = b("Gather", known, b.counted_from_zero(index, size))  # fails where a scatter would
-    order = _sorted(b, node, b("Range", b.constant(0), b("Squeeze", edges, zero), b.constant(1)))
+    order = ordered(b, node)
     keys = b("Gather", node, order)
     nodes = b("Range", b.constant(0), b("Squeeze", size, zero), b.constant(1))
     end = _ends(b, keys, nodes, edges)
@@ -74,25 +72,18 @@ def prepare(b: Builder, index: str, size: str) -> Segments:
         rows = b("Reshape", b("Gather", sources, taken) if number == 0 else taken, grid)
         levels.append(Level(rows, _same(b, own), pick, b("Unsqueeze", read, one)))
         keys, length = b("Gather", own, b.constant(BLOCK - 1), axis=1), blocks
-        above = b("Sub", b("Div", pick, b.constant(BLOCK)), b.constant(1))
+        above = b("Gather", _blocks_before(b, blocks), pick)
         there = b("And", read, b("Less", b.constant(-1), above))
         pick = b("Max", above, b.constant(0))
         read = b("And", there, b("Equal", b("Gather", keys, pick), nodes))
     return Segments(tuple(levels))
 
 
-def _sorted(b: Builder, node: str, order: str) -> str:
-    """Write the edges in order of their nodes, those of one node in the order in which they stand."""
-    digits = b.constant([[digit] for digit in range(2**BITS)])
-    for number in range(PASSES):
-        keys = b("Gather", node, order)
-        digit = b("Mod", b("Div", keys, b.constant(2 ** (BITS * number))), b.constant(2**BITS))
-        hot = b("Cast", b("Equal", b("Unsqueeze", digit, b.constant([0])), digits), to=onnx.TensorProto.INT64)
-        before = b("CumSum", hot, b.constant(1), exclusive=1)
-        start = b("CumSum", b("ReduceSum", hot, b.constant([1]), keepdims=1), b.constant(0), exclusive=1)
-        place = b("ReduceSum", b("Mul", hot, b("Add", before, start)), b.constant([0]), keepdims=0)
-        order = b("ScatterElements", order, place, order, axis=0)
-    return order
+def _blocks_before(b: Builder, blocks: str) -> str:
+    """Write the number of the block before that of each row, -1 in the first: int64 [blocks BLOCK]."""
+    count = b("Squeeze", b("Sub", blocks, b.constant([1])), b.constant([0]))
+    number = b("Unsqueeze", b("Range", b.constant(-1), count, b.constant(1)), b.constant([1]))
+    return b("Reshape", b("Expand", number, b("Concat", blocks, b.constant([BLOCK]), axis=0)), b.constant([-1]))
 
 
 def _ends(b: Builder, keys: str, nodes: str, edges: str) -> str:

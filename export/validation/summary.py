@@ -82,6 +82,19 @@ def reasons(rows: Iterable[Row]) -> list[Reason]:
     return [Reason(engine, why, tuple(dict.fromkeys(groups)), len(groups)) for (engine, why), groups in found.items()]
 
 
+def once(lines: Iterable[str], files: Iterable[str]) -> list[str]:
+    """Return lines that differ in the name of a file alone as one line, with all the names."""
+    longest = sorted(files, key=len, reverse=True)  # "tensorrt/gnn.onnx" holds "gnn.onnx"
+    found: dict[tuple[str, str], list[str]] = {}
+    for line in lines:
+        name = next((name for name in longest if f"{name}: " in line), "")
+        before, _, after = line.partition(f"{name}: ") if name else (line, "", "")
+        names = found.setdefault((before, after), [])
+        if name not in names:
+            names.append(name)
+    return [before + (f"{', '.join(names)}: {after}" if names[0] else "") for (before, after), names in found.items()]
+
+
 def share(row: Row | None) -> str:
     """Return how much of its tolerance a row used, in words for a table: "31 %", "12 times", "bitwise", "" for nothing."""
     part = math.nan if row is None else used(row)

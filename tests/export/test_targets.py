@@ -58,19 +58,20 @@ def test_the_runtime_reads_the_files_of_its_own_target(with_targets: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("targets", "lowering", "message"),
+    ("targets", "lowerings", "message"),
     [
-        (["ort-gpu"], None, "unknown target 'ort-gpu'"),
-        (["acts-tensorrt"], None, "binds an input edge_attr"),
-        (["tensorrt"], "buckets", "buckets is not right or not fast on tensorrt"),
-        ([], "sorted", "unknown lowering 'sorted'"),
+        (["ort-gpu"], [], "unknown target 'ort-gpu'"),
+        (["acts-tensorrt"], [], "binds an input edge_attr"),
+        (["tensorrt"], ["tensorrt=buckets"], "buckets is not right or not fast on tensorrt"),
+        (["tensorrt"], ["scatter"], "can be meant for ort-cpu and tensorrt; say which: --lowering ort-cpu=scatter or "),
+        ([], ["sorted"], "unknown lowering 'sorted'"),
     ],
 )
 def test_wrong_names_are_refused_before_anything_is_done(
-    targets: list[str], lowering: str | None, message: str, tiny_export: TinyExport, tmp_path: Path
+    targets: list[str], lowerings: list[str], message: str, tiny_export: TinyExport, tmp_path: Path
 ) -> None:
     with pytest.raises(ExportError, match=message):
-        export_models(tiny_export.source, tmp_path / "bundle", tiny_export.event, targets=targets, lowering=lowering)
+        export_models(tiny_export.source, tmp_path / "bundle", tiny_export.event, targets=targets, lowerings=lowerings)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -266,9 +266,13 @@ def test_onnx_runtimes_provider_gets_the_same_profile(folder: Path) -> None:
 
 
 def test_plugins_only_on_request(tiny_export: TinyExport, tmp_path: Path) -> None:
-    export_models(tiny_export.source, tmp_path / "b", tiny_export.event, targets=["tensorrt"], lowering="scatter")
+    export_models(tiny_export.source, tmp_path / "b", tiny_export.event, targets=["tensorrt"],
+                  lowerings=["tensorrt=scatter"])
     linted = [one for one in lint(tmp_path / "b", "tensorrt") if one.file.endswith("tensorrt/gnn.onnx")]
     assert {(finding.rule.id, finding.severity) for one in linted for finding in one.findings} == {("TRKX030", "warning")}
+    bundle = Bundle.open(tmp_path / "b")
+    assert (tmp_path / "b" / "gnn.onnx").read_bytes() == (tiny_export.folder / "gnn.onnx").read_bytes()  # asked of TensorRT alone
+    assert bundle.manifest.provenance["options"]["lowerings"] == {"tensorrt": "scatter"}
 
 
 def _gnn(values: dict[str, Any]) -> dict[str, Any]:

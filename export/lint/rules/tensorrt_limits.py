@@ -8,18 +8,10 @@ import onnx
 
 from trkx.export.lint.axis_steps import input_of
 from trkx.export.lint.finding import Remark, Rule, Subject
+from trkx.export.lint.parser_table import LACKING
 from trkx.export.lint.walking import FLOATS, STANDARD, bodies_of, constant, dtype_name, label, on_tensorrt, place
 from trkx.export.onnx_graph import Graph
 
-_NO = """
-    AffineGrid Bernoulli BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor CenterCropPad Col2Im Compress ConcatFromSequence
-    ConvInteger DFT Det DynamicQuantizeLinear ImageDecoder MatMulInteger MaxRoiPool MaxUnpool MelWeightMatrix Multinomial
-    NegativeLogLikelihoodLoss Optional OptionalGetElement OptionalHasElement QLinearConv QLinearMatMul RegexFullMatch SequenceAt
-    SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength SequenceMap SoftmaxCrossEntropyLoss
-    SplitToSequence StringConcat StringNormalizer StringSplit TfIdfVectorizer Unique
-"""
-LACKING = frozenset(_NO.split())
-"""Rows with "N" in the parser's table of operators, TensorRT 10.15."""
 _REDUCING = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 CONSTANT: Mapping[str, tuple[int, str]] = {
     "OneHot": (1, "depth"), "CumSum": (1, "axis"), "Squeeze": (1, "axes"), "Unsqueeze": (1, "axes"),
