@@ -5,7 +5,8 @@
 --wide: a bundle of the sizes of 2021 (benchmarks/bundle_2021.py); left out, its rows are left out and said to be. --event: a
 mu = 200 event, which is cut to sectors or overlaid with turned copies for other sizes. --parts runs some of it. Results are
 written after each part, so that a run that is stopped keeps what it has; an existing file is added to. The exit status is 1
-if a check does not hold; a target that is missed is a measurement, not an error.
+if a check does not hold or a part did not end, in this call or in an earlier one into the same file whose part was not run again
+in full; a target that is missed is a measurement, not an error.
 
 Without a GPU the same code runs in Triton's interpreter on a few hits, which tests it:
 
@@ -15,7 +16,6 @@ Without a GPU the same code runs in Triton's interpreter on a few hits, which te
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -23,17 +23,16 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import gpu_checks
 import gpu_kernels
 import gpu_times
 from gpu_checks import Check
-from gpu_device import Device, opened
+from gpu_device import opened
+from gpu_results import Run
 from gpu_targets import judged, table
 
 from trkx.bundle import Bundle
-from trkx.runtime.events import Event, open_events
 from trkx.runtime.pipeline import Pipeline
 
 PARTS = ("compile", "kernels", "twins", "events", "repeat", "replay", "stages", "alone", "networks", "growth")
@@ -52,52 +51,6 @@ WAYS = {
 }
 
 
-class Run:
-    """One run of the script: options, device, what was found so far."""
-
-    def __init__(self, given: argparse.Namespace, device: Device) -> None:
-        self.given = given
-        self.device = device
-        self.bundles = [path for path in (given.reference, given.wide) if path is not None]
-        self.event: Event = open_events([given.event])[0].read()
-        self.found: dict[str, Any] = {}
-        if given.out.exists():
-            self.found = json.loads(given.out.read_text(encoding="utf-8"))
-            before = self.found.get("machine", {}).get("device")
-            if before != device.facts["device"]:
-                raise SystemExit(f"{given.out} has results of {before}, this is {device.facts['device']}: choose another --out.")
-        self.found |= {"machine": device.facts, "matrix_rates": device.rates, "copy_rate": device.copy}
-        self.broken = 0
-
-    def check(self, part: str, checks: Iterable[Check]) -> None:
-        """Take down checks of a part, and print them as they come."""
-        held = self.found.setdefault("checks", {}).setdefault(part, [])
-        for one in checks:
-            held[:] = [row for row in held if row["name"] != one.name]
-            held.append({"name": one.name, "found": one.found, "holds": one.holds})
-            print(f"  {'holds' if one.holds else 'FAILS'}  {one.name}: {one.found}", flush=True)
-        self.write()
-
-    @property
-    def failed(self) -> int:
-        """Checks that do not hold, those of earlier calls into the same file included, and parts that broke off."""
-        return self.broken + sum(not row["holds"] for rows in self.found.get("checks", {}).values() for row in rows)
-
-    def add(self, part: str, row: dict[str, Any], *keys: str) -> None:
-        """Write a row of a part, in the place of an earlier one with the same keys."""
-        same = [key for key in ("folder", *keys) if key in row]
-        held = self.found.setdefault(part, [])
-        held[:] = [one for one in held if any(one.get(key) != row[key] for key in same)]
-        held.append(row | {"at": int(time.time())})
-        self.write()
-
-    def write(self) -> None:
-        """Write what was found so far."""
-        temporary = self.given.out.with_suffix(".part")
-        temporary.write_text(json.dumps(self.found, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(self.given.out)
-
-
 def compile_all(run: Run) -> None:
     """Compile the kernels of every bundle and precision, in processes at once: Triton's cache then serves this one."""
     if not run.device.real:
@@ -107,12 +60,14 @@ def compile_all(run: Run) -> None:
         "from trkx.runtime.bench.sizes import resized; e = resized(open_events([sys.argv[2]])[0].read(), 3000); "
         "p = Pipeline.open(sys.argv[1], 'triton', precision=sys.argv[3]); p.warm_up(); p.run(e)"
     )
-    started = [
+    started = {
+        f"{bundle.name} in {precision}":
         subprocess.Popen([sys.executable, "-c", script, str(bundle), str(run.given.event), precision], env=os.environ)
         for bundle in run.bundles for precision in run.given.precisions
-    ]
-    for one in started:
-        run.broken += one.wait() != 0
+    }
+    failed = [name for name, one in started.items() if one.wait() != 0]
+    if failed:
+        raise RuntimeError(f"not compiled, for the reasons above: {', '.join(failed)}")
 
 
 def check_kernels(run: Run) -> None:
@@ -176,7 +131,8 @@ def check_repeat(run: Run) -> None:
                 one = gpu_checks.repeatable(pipeline, sized, 5)
                 yield Check(f"{bundle.name} in {precision}: {one.name}", one.found, one.holds)
                 if precision != "mixed":
-                    yield gpu_checks.repeatable_logits(run.device, Bundle.open(bundle), precision, sized, 5)
+                    one = gpu_checks.repeatable_logits(run.device, Bundle.open(bundle), precision, sized, 5)
+                    yield Check(f"{bundle.name}: {one.name}", one.found, one.holds)
 
     run.check("repeat", checks())
 
@@ -186,14 +142,14 @@ def measure_stages(run: Run) -> None:
     for bundle in run.bundles:
         for precision in run.given.precisions:
             for size in run.given.sizes:
-                key = {"folder": bundle.name, "wide": bundle == run.given.wide, "precision": precision, "wanted": size}
+                key = {"precision": precision, "wanted": size}
                 try:
                     row = gpu_times.stages(run.device, bundle, run.event, size, precision, run.given.rounds) | key
                 except Exception as error:  # too many pairs, no memory: a result, after which the others count all the more
-                    run.add("stages", key | {"hits": size, "error": repr(error)[:300]}, "precision", "wanted")
+                    run.add("stages", bundle, ("precision", "wanted"), key | {"hits": size, "error": repr(error)[:300]})
                     print(f"  {bundle.name} {precision} {size:,} hits: {error!r}"[:200], flush=True)
                     continue
-                run.add("stages", row, "precision", "wanted")
+                run.add("stages", bundle, ("precision", "wanted"), row)
                 stages = ", ".join(f"{name} {1e3 * taken:.2f}" for name, taken in row["seconds"].items())
                 print(f"  {bundle.name} {precision} {row['hits']:,} hits: {1e3 * row['total_seconds']:.2f} ms ({stages}), "
                       f"peak {row['peak_bytes'] / 1e6:.0f} MB", flush=True)
@@ -204,7 +160,7 @@ def measure_alone(run: Run) -> None:
     for bundle in run.bundles:
         for row in gpu_times.alone(run.device, Bundle.open(bundle), run.event, run.given.peer_size, run.given.rounds):
             print(f"  {bundle.name} {row['what']}: {1e3 * row['seconds']:.3f} ms, {row['edges']:,} edges", flush=True)
-            run.add("alone", row | {"folder": bundle.name}, "what", "hits")
+            run.add("alone", bundle, ("what", "hits"), row)
 
 
 def measure_networks(run: Run) -> None:
@@ -219,14 +175,15 @@ def measure_networks(run: Run) -> None:
             off = row.get("relative_to_ours_in_fp32")
             said = row.get("error") or f"{1e3 * row['seconds']:.2f} ms" + ("" if off is None else f", off by {off:.1e}")
             print(f"  {bundle.name} {row['stage']} {row['way']}: {said}", flush=True)
-            run.add("networks", row | {"folder": bundle.name}, "way", "stage", "hits")
+        for name in dict.fromkeys(row["way"] for row in found):  # an error takes the place of both stages, and they of it
+            run.add("networks", bundle, ("way", "hits"), *(row for row in found if row["way"] == name))
 
 
 def check_growth(run: Run) -> None:
     """No growth of memory over many events."""
     pipeline = Pipeline.open(run.given.reference, "triton", precision=run.given.precisions[-1], device=str(run.device.torch))
     check, found = gpu_checks.growth(run.device, pipeline, gpu_times.resized(run.event, min(run.given.sizes)), run.given.events)
-    run.add("growth", found | {"folder": run.given.reference.name})
+    run.add("growth", run.given.reference, (), found)
     run.check("growth", [check])
 
 
@@ -237,11 +194,16 @@ WORK: dict[str, Callable[[Run], None]] = {
 }
 
 
+def _folder(text: str) -> Path:
+    """Return a bundle's folder with its name, which "." is not."""
+    return Path(text).resolve()
+
+
 def options() -> argparse.ArgumentParser:
     """Return the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reference", type=Path, required=True)
-    parser.add_argument("--wide", type=Path)
+    parser.add_argument("--reference", type=_folder, required=True)
+    parser.add_argument("--wide", type=_folder)
     parser.add_argument("--event", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("gpu.json"))
     parser.add_argument("--device", default="cuda")
@@ -259,6 +221,8 @@ def options() -> argparse.ArgumentParser:
 def main() -> None:
     """Run the parts, print the targets."""
     given = options().parse_args()
+    for name in ("precisions", "sizes", "check_sizes"):
+        setattr(given, name, list(dict.fromkeys(getattr(given, name))))
     device = opened(given.device)
     run = Run(given, device)
     rates = ", ".join(f"{name} {rate / 1e12:.1f}" for name, rate in device.rates.items())
@@ -268,16 +232,20 @@ def main() -> None:
             start = time.perf_counter()
             print(part, flush=True)
             try:
-                WORK[part](run)
-            except Exception:  # what the other parts find is worth having
-                run.broken += 1
+                with run.part(part):
+                    WORK[part](run)
+            except Exception:  # what the other parts find is worth having; the file says that this one broke off
                 traceback.print_exc()
             print(f"  {time.perf_counter() - start:.0f} s", flush=True)
     targets = judged(run.found)
     run.found["targets"] = targets
     run.write()
     print(table(targets))
-    print(f"{run.failed} checks or parts fail." if run.failed else "Every check that was run holds.")
+    for name in run.failed:
+        print(f"  fails: {name}")
+    if run.found["broken"]:
+        print("  (a part counts until a call with at least these bundles, precisions and sizes runs it to its end)")
+    print(f"{len(run.failed)} checks or parts fail." if run.failed else "Every check that was run holds.")
     raise SystemExit(1 if run.failed else 0)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from gpu_device import Device
+from gpu_times import judged
 from numpy.typing import NDArray
 
 from trkx.bundle import Bundle
@@ -19,6 +20,7 @@ from trkx.runtime.cuda.contraction import IN_REGISTERS
 from trkx.runtime.cuda.edges import canonical_on_device, orientation_on_device
 from trkx.runtime.cuda.labelling import edge_contraction_cuda
 from trkx.runtime.cuda.neighbours import radius_graph_cuda
+from trkx.runtime.cuda.path import DEVICE_CHUNK
 from trkx.runtime.edge_features import edge_features
 from trkx.runtime.edges import canonical, oriented
 from trkx.runtime.engines.eager import load_networks
@@ -43,7 +45,9 @@ FEW = 100
 STRAY = 1e-4
 """Part of the edges that may be other ones where embeddings are rounded in another order, at the radius and the cuts."""
 JUDGED = 200_000
-"""Edges whose logits are compared in float64."""
+"""Candidates whose logits are compared in float64, about; all of them go through the engine."""
+ENDS = 200
+"""Candidates at the begin and the end of each chunk that are among them: more rows than a program takes, the last ones masked."""
 COMPONENTS = (2, 16, 17, 32, 33, 64, 65, 128, 129, 256, 257, 512, 513)
 """Hits of components that are contracted: the fullest and the emptiest of each size class, and one that goes to the host."""
 LOOSER = 1.25
@@ -129,8 +133,12 @@ def event_checks(
     device: Device, bundle: Bundle, event: Event, sizes: tuple[int, ...], precisions: tuple[str, ...]
 ) -> Iterator[Check]:
     """Compare every stage on real events with the CPU's: pairs and labels exactly, networks with float64 on the same device."""
+    done = set()
     for hits in sizes:
         sized = resized(event, hits)
+        if len(sized) in done:  # copies of an event are not of every size
+            continue
+        done.add(len(sized))
         x = node_features(sized, bundle.spec.features)
         graph = bundle.spec.needed_graph()
         cpu = Pipeline.open(bundle.path)
@@ -155,23 +163,51 @@ def event_checks(
 
 
 def _networks(
-    device: Device, bundle: Bundle, precision: str, x: Real, candidates: NDArray[np.int64], edges: NDArray[np.int64]
+    device: Device, bundle: Bundle, precision: str, x: Real, candidates: NDArray[np.int64], edges: NDArray[np.int64],
+    chunk: int = DEVICE_CHUNK,
 ) -> Iterator[Check]:
+    """Compare networks with float64: the filter as the pipeline runs it, all candidates in its chunks, of which some are read."""
     from trkx.runtime.cuda.engines.table import open_device_engine
 
     engine = open_device_engine("triton", bundle, device.torch, precision)
     exact = {stage: network.to(device.torch).double() for stage, network in load_networks(bundle).items()}
     here, wide = _on(device, x), _on(device, x).double()
-    some = _on(device, candidates[:, :: max(1, candidates.shape[1] // JUDGED)])
+    every = _on(device, candidates)
+    together = bundle.spec.filter is not None and bundle.spec.filter.looks_at_all_rows
+    read = torch.arange(every.shape[1]) if together else compared(every.shape[1], chunk)
+    some = every[:, read.to(device.torch)]
     graph = _on(device, edges)
     with torch.no_grad():
         pairs = [("embedding", engine.embed(here), exact["embedding"](wide))]
         if "filter" in exact and some.shape[1]:
-            pairs.append(("filter", engine.edge_filter(here)(some), exact["filter"](wide, some).reshape(-1)))
+            logits = judged(engine.edge_filter(here), every, together, chunk)
+            odd = int((~logits.isfinite()).sum())
+            yield Check(f"filter in {precision}, {len(x):,} hits: all {len(logits):,} candidates",
+                        f"{odd:,} logits not finite", len(logits) == every.shape[1] and not odd)
+            found = logits[read.to(device.torch)]
+            pairs.append(("filter", found, exact["filter"](wide, some).reshape(-1)))
         if graph.shape[1]:
             pairs.append(("gnn", engine.gnn(here, graph), exact["gnn"](wide, graph).reshape(-1)))
     for stage, found, wanted in pairs:
         yield judged_close(f"{stage} in {precision}, {len(x):,} hits, {found.shape[0]:,} rows", found, wanted, precision)
+
+
+def compared(count: int, chunk: int) -> torch.Tensor:
+    """Return which of so many candidates are compared, int64, ascending: every few, and those at both ends of each chunk.
+
+    The step is odd, so that every row of a program, whose rows are a power of two, is read by turns.
+    """
+    bounds = torch.tensor([*range(0, count, chunk), count])
+    ends = (bounds[:, None] + torch.arange(-ENDS, ENDS)).reshape(-1)
+    every = torch.arange(0, count, max(1, count // JUDGED) | 1)
+    found: torch.Tensor = torch.cat([every, ends[(ends >= 0) & (ends < count)]]).unique()
+    return found
+
+
+def thinned(pairs: torch.Tensor, most: int) -> torch.Tensor:
+    """Return at most so many of pairs [2, E], as sorted as before, from all over: the first are of few hits alone."""
+    step = max(1, -(-pairs.shape[1] // max(most, 1)))
+    return pairs[:, ::step].contiguous()
 
 
 def judged_close(name: str, found: torch.Tensor, wanted: torch.Tensor, precision: str) -> Check:
@@ -193,9 +229,10 @@ def _same_edges(device: Device, bundle: Bundle, event: Event, candidates: NDArra
     pairs = np.sort(candidates, axis=0)
     found = orientation_on_device(_on(device, event.position), direction)(_on(device, pairs))
     wanted = oriented(pairs, event.position, direction)
-    yield Check(f"direction of {pairs.shape[1]:,} edges", "as on the CPU", np.array_equal(found.cpu().numpy(), wanted))
+    name = f"{pairs.shape[1]:,} edges, event of {len(event):,} hits"
+    yield Check(f"direction of {name}", "as on the CPU", np.array_equal(found.cpu().numpy(), wanted))
     ordered = canonical_on_device(found, len(event)).cpu().numpy()
-    yield Check(f"order of {pairs.shape[1]:,} edges", "as on the CPU", np.array_equal(ordered, canonical(wanted)))
+    yield Check(f"order of {name}", "as on the CPU", np.array_equal(ordered, canonical(wanted)))
 
 
 def _same_tracks(device: Device, bundle: Bundle, event: Event, tracks: Tracks) -> Iterator[Check]:
@@ -222,7 +259,7 @@ def replayed(device: Device, bundle: Bundle, precision: str, events: Sequence[Ev
     for turn in range(2):
         for event in events:
             x = _on(device, node_features(event, bundle.spec.features))
-            pairs = radius_graph_cuda(plain.embed(x), graph.radius, graph.k_max).pairs[:, : 4 * len(event)]
+            pairs = thinned(radius_graph_cuda(plain.embed(x), graph.radius, graph.k_max).pairs, 4 * len(event))
             if not pairs.shape[1]:
                 continue
             same = torch.equal(plain.gnn(x, pairs), again.gnn(x, pairs))
@@ -249,7 +286,7 @@ def repeatable_logits(device: Device, bundle: Bundle, precision: str, event: Eve
     x = _on(device, node_features(event, bundle.spec.features))
     engine = open_device_engine("triton", bundle, device.torch, precision)
     graph = bundle.spec.needed_graph()
-    pairs = radius_graph_cuda(engine.embed(x), graph.radius, graph.k_max).pairs[:, : 4 * len(event)]
+    pairs = thinned(radius_graph_cuda(engine.embed(x), graph.radius, graph.k_max).pairs, 4 * len(event))
     digests = set()
     for _ in range(runs):
         logits = [engine.gnn(x, pairs)] + ([engine.edge_filter(x)(pairs)] if bundle.spec.filter else [])

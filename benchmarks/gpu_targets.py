@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 Found = dict[str, Any]
 HITS = 100_000
 HALF = "bf16"
+LARGEST = 500_000
+"""Hits up to which the time per candidate must be the same."""
 
 
-def _stage_row(found: Found, wide: bool, precision: str, hits: int = HITS) -> Found | None:
-    rows = [row for row in found.get("stages", []) if row["wide"] == wide and row["precision"] == precision
-            and "error" not in row]
-    near = [row for row in rows if abs(row["hits"] - hits) <= hits // 100]
-    return near[0] if near else None
+def _near(rows: list[Found], hits: int = HITS) -> list[Found]:
+    """Return the rows of the size that is nearest to the wanted one, none beyond 1 % of it."""
+    off = [abs(row["hits"] - hits) for row in rows]
+    return [row for row, away in zip(rows, off, strict=True) if away == min(off) and away <= hits // 100]
+
+
+def _of(found: Found, part: str, wide: bool) -> list[Found]:
+    """Return the rows of a part that are of the reference bundle, or of that of the sizes of 2021."""
+    return [row for row in found.get(part, []) if row.get("wide") is wide]
+
+
+def _stage_row(found: Found, wide: bool, precision: str) -> Found | None:
+    rows = _near([row for row in _of(found, "stages", wide) if row["precision"] == precision and "error" not in row])
+    return rows[0] if rows else None
 
 
 def _stage(name: str, limit: float) -> Callable[[Found], tuple[float, float] | None]:
@@ -43,8 +55,9 @@ def _memory(wide: bool) -> Callable[[Found], tuple[float, float] | None]:
 
 
 def _alone(what: str, limit: float) -> Callable[[Found], tuple[float, float] | None]:
+    """Return the judge of what is timed by itself with the reference bundle."""
     def judge(found: Found) -> tuple[float, float] | None:
-        rows = [row for row in found.get("alone", []) if row["what"] == what and abs(row["hits"] - HITS) <= HITS // 100]
+        rows = _near([row for row in _of(found, "alone", False) if row["what"] == what])
         return (1e3 * rows[0]["seconds"], limit) if rows else None
 
     return judge
@@ -59,18 +72,22 @@ def _filter_rate(wide: bool) -> Callable[[Found], tuple[float, float] | None]:
 
 
 def _spread(found: Found) -> tuple[float, float] | None:
-    """Return the slowest over the fastest time per candidate of sizes from 10^5 on."""
-    times = [row["ns_per_candidate"] for row in found.get("stages", [])
-             if row.get("ns_per_candidate") and not row["wide"] and row["precision"] == "mixed" and row["hits"] >= 0.99 * HITS]
-    return (max(times) / min(times), 1.15) if len(times) > 1 else None
+    """Return the slowest over the fastest time per candidate of sizes from 10^5 to 5 x 10^5; infinite if one failed."""
+    limit = 1.15
+    rows = [row for row in _of(found, "stages", False) if row["precision"] == "mixed" and row["hits"] >= 0.99 * HITS]
+    if any("error" in row for row in rows):
+        return math.inf, limit
+    if not _near(rows) or not any(row["hits"] >= 0.99 * LARGEST for row in rows):
+        return None
+    times = [float(row.get("ns_per_candidate") or 0.0) for row in rows]
+    return (max(times) / min(times), limit) if all(times) else None
 
 
 def _ratio(peer: str, factor: float) -> Callable[[Found], tuple[float, float] | None]:
-    """Return the judge of how much faster our GNN is than a peer's in the same precision, on the first bundle."""
+    """Return the judge of how much faster our GNN is than a peer's in the same precision, with the reference bundle."""
     def judge(found: Found) -> tuple[float, float] | None:
-        rows = [row for row in found.get("networks", []) if row["stage"] == "gnn" and abs(row["hits"] - HITS) <= HITS // 100]
-        first = rows[0]["folder"] if rows else ""
-        taken = {row["way"]: row["seconds"] for row in rows if row["folder"] == first}
+        rows = _near([row for row in _of(found, "networks", False) if row["stage"] == "gnn" and "error" not in row])
+        taken = {row["way"]: row["seconds"] for row in rows}
         ours = taken.get(f"trkx {HALF}")
         return None if ours is None or peer not in taken else (-taken[peer] / ours, -factor)
 
@@ -96,13 +113,14 @@ TARGETS: tuple[tuple[str, str, Callable[[Found], tuple[float, float] | None]], .
 
 
 def judged(found: Found) -> list[Found]:
-    """Return every target with what was measured of it, met or not; None where nothing was."""
+    """Return every target with what was measured of it, met or not; None where nothing was. One that failed is missed."""
     rows = []
     for name, unit, judge in TARGETS:
         seen = judge(found)
         row: Found = {"target": name, "unit": unit, "measured": None, "limit": None, "met": None}
         if seen is not None:
-            row |= {"measured": abs(seen[0]), "limit": abs(seen[1]), "at_least": seen[1] < 0.0, "met": seen[0] <= seen[1]}
+            measured = abs(seen[0]) if math.isfinite(seen[0]) else None
+            row |= {"measured": measured, "limit": abs(seen[1]), "at_least": seen[1] < 0.0, "met": seen[0] <= seen[1]}
         rows.append(row)
     return rows
 
@@ -112,7 +130,8 @@ def table(rows: list[Found]) -> str:
     lines = []
     for row in rows:
         if row["measured"] is None:
-            lines.append(f"  not measured  {row['target']}")
+            failed = row["met"] is False
+            lines.append(f"  {'MISSED' if failed else 'not measured':12}  {row['target']}{': a size failed' * failed}")
             continue
         sign = "at least" if row["at_least"] else "at most"
         lines.append(f"  {'met' if row['met'] else 'MISSED':12}  {row['target']}: {row['measured']:.3g} {row['unit']}, "

@@ -17,12 +17,12 @@ from trkx.runtime.bench.sizes import resized
 from trkx.runtime.cuda.components import components_cuda
 from trkx.runtime.cuda.engines.base import DeviceEngine
 from trkx.runtime.cuda.neighbours import radius_graph_cuda
+from trkx.runtime.cuda.path import DEVICE_CHUNK
 from trkx.runtime.events import Event
 from trkx.runtime.features import node_features
 from trkx.runtime.pipeline import Pipeline
 
 Row = dict[str, Any]
-CHUNK = 1 << 17
 REPLAYED = "triton, replayed"
 """Engine triton with its GNN as CUDA graphs, which no name of the table opens."""
 MATRIX_RATE = {"fp32": "fp32", "tf32": "tf32", "bf16": "bf16", "fp16": "fp16", "mixed": "bf16"}
@@ -116,6 +116,7 @@ def networks(device: Device, bundle: Bundle, event: Event, hits: int, rounds: in
     tracks = Pipeline.open(bundle.path, "triton", precision="fp32", device=str(device.torch)).run(sized, keep_graphs=True)
     candidates = torch.from_numpy(tracks.graphs["graph"]).to(device.torch)
     edges = torch.from_numpy(tracks.graphs.get("filter", tracks.graphs["graph"])).to(device.torch)
+    together = bundle.spec.filter is not None and bundle.spec.filter.looks_at_all_rows
     exact: dict[str, torch.Tensor] = {}
     rows = []
     for name, (engine, precision) in ways.items():
@@ -126,7 +127,7 @@ def networks(device: Device, bundle: Bundle, event: Event, hits: int, rounds: in
                 opened = open_device_engine(engine, bundle, device.torch, precision)
             works: dict[str, Callable[[], torch.Tensor]] = {"gnn": lambda opened=opened: opened.gnn(x, edges)}  # type: ignore[misc]
             if bundle.spec.filter is not None:
-                works["filter"] = lambda opened=opened: judged(opened.edge_filter(x), candidates)  # type: ignore[misc]
+                works["filter"] = lambda opened=opened: judged(opened.edge_filter(x), candidates, together)  # type: ignore[misc]
             for stage, work in works.items():
                 with device.peak() as peak:
                     taken = device.seconds(work, rounds)
@@ -143,6 +144,13 @@ def networks(device: Device, bundle: Bundle, event: Event, hits: int, rounds: in
     return rows
 
 
-def judged(judge: Callable[[torch.Tensor], torch.Tensor], edges: torch.Tensor) -> torch.Tensor:
-    """Return the filter's logits, in chunks as the pipeline gives them."""
-    return torch.cat([judge(edges[:, start : start + CHUNK]) for start in range(0, edges.shape[1], CHUNK)])
+def judged(
+    judge: Callable[[torch.Tensor], torch.Tensor], edges: torch.Tensor, together: bool = False, chunk: int = DEVICE_CHUNK
+) -> torch.Tensor:
+    """Return the filter's logits, float32 [E], of edges [2, E], E at least 1, in chunks as the pipeline gives them.
+
+    together: the filter looks at all rows at once, so that there is one chunk.
+    """
+    count = edges.shape[1]
+    step = count if together else chunk
+    return torch.cat([judge(edges[:, start : start + step]) for start in range(0, count, step)])

@@ -22,6 +22,7 @@ from trkx.export.card import model_card
 from trkx.export.check import CheckRow, Expectation, expectations, oracle_of, seeing
 from trkx.export.door import WEIGHTS, check_features, check_weights
 from trkx.export.metadata import onnx_metadata, provenance, weights_metadata
+from trkx.export.next_steps import commands, profiles_in_words
 from trkx.export.onnx_file import problems_at_the_doors
 from trkx.export.pipeline_folder import CARD, Source, load_network
 from trkx.export.precision.files import half_count, require_precisions, write_half
@@ -63,12 +64,17 @@ class FileReport:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export wrote, every comparison that it made, and what it could not compare here."""
+    """What an export wrote, every comparison that it made, and what it could not compare here.
+
+    profiles: of TensorRT, in words, "" if there are none. commands: that run what was written.
+    """
 
     target: Path
     files: tuple[FileReport, ...]
     rows: tuple[CheckRow, ...]
     not_checked: tuple[str, ...]
+    profiles: str = ""
+    commands: tuple[str, ...] = ()
 
 
 def export_models(
@@ -134,19 +140,23 @@ def export_models(
         write_manifest(folder, manifest)
         rows, not_checked = check_bundle(Bundle.open(folder), source, networks, expected, event, tell)
         refuse(rows, target)
-        not_checked = [*blind, *not_checked]
+        not_checked, profiled = [*blind, *not_checked], ""
         if TARGET in targets:
             tell("profiles for TensorRT")
             if source.spec.makes_tracks:
                 sizes = measured(folder, profile_events) or measured(folder, [event])
-                entries.append(write_profiles(folder, profiles_from(source.spec, sizes, headroom)))
+                profiles = profiles_from(source.spec, sizes, headroom)
+                entries.append(write_profiles(folder, profiles))
+                profiled = profiles_in_words(profiles)
             else:
                 not_checked.append("TensorRT: no profiles, for this pipeline makes no edges itself")
         tell("model card")
         (folder / CARD).write_text(model_card(source, entries, rows, manifest.provenance), encoding="utf-8")
         entries.append(file_entry(folder, CARD, "all", "card"))
         write_manifest(folder, replace(manifest, files=tuple(entries), validation=_validation(rows, not_checked, event)))
-    return ExportReport(target, tuple(_file_report(entry, rows) for entry in entries), tuple(rows), tuple(not_checked))
+    files = tuple(_file_report(entry, rows) for entry in entries)
+    ready = commands(target, source.spec, targets, precisions)
+    return ExportReport(target, files, tuple(rows), tuple(not_checked), profiled, ready)
 
 
 def _expected(

@@ -10,7 +10,7 @@ from typing import cast
 from torch import nn
 
 from trkx.bundle import FileEntry, Stage, file_entry
-from trkx.errors import ExportError
+from trkx.errors import ExportError, unknown_name
 from trkx.export.acts.files import write_acts_model
 from trkx.export.acts.limits import ACTS_TARGETS, require_acts
 from trkx.export.aoti_file import aoti_bytes
@@ -20,7 +20,7 @@ from trkx.export.metadata import onnx_metadata
 from trkx.export.onnx_file import name_doors, onnx_bytes, onnx_model
 from trkx.export.pipeline_folder import Source
 from trkx.export.simplify import simplified
-from trkx.export.targets import target_of
+from trkx.export.targets import GROUPS, TARGETS, target_of
 from trkx.export.torchscript_file import torchscript_bytes
 from trkx.export.triton.repository import TARGET as TRITON
 from trkx.export.triton.repository import network_path
@@ -43,6 +43,8 @@ def require_targets(targets: Sequence[str], lowerings: Sequence[str], spec: Pipe
         ExportError: a target that is unknown or can not be served, or a lowering that is not right or not clear.
     """
     for name in (ALWAYS["onnx"], *targets):
+        if name not in TARGETS:
+            raise ExportError(unknown_name("target", name, [*TARGETS, *GROUPS]))
         without = [stage for stage in spec.stages if stage != "gnn" or not spec.edge_features]
         if target_of(name).needs_edge_attr and without:
             raise ExportError(

@@ -25,7 +25,8 @@ def command(
     target: Annotated[
         list[str] | None,
         typer.Option("--target", "-t", help="Files for these targets too (repeatable, or with commas): acts (acts-torch and "
-                     "acts-onnx), acts-tensorrt, tensorrt, exatrkx-2021, aoti, triton, …"),
+                     "acts-onnx), acts-tensorrt, tensorrt, ort-cuda, exatrkx-2021, triton, aoti. Files for ort-cpu and "
+                     "libtorch are always written."),
     ] = None,
     lowering: Annotated[
         list[str] | None,
@@ -102,6 +103,7 @@ def command(
         from trkx.export.sample import check_event, reference_folder
         from trkx.export.tensorrt.profiles import HEADROOM
         from trkx.runtime.events import open_events
+        from trkx.tables import say
 
         told = Given(
             _there({"embedding": embedding_family, "filter": filter_family, "gnn": gnn_family}),
@@ -119,7 +121,7 @@ def command(
             raise SpecError(f"{pipeline.origin} describes its networks itself; change it there, without these options.")
         pipeline, hits = with_sample(pipeline, sample)
         for note in pipeline.notes:
-            console.print(note, highlight=False, soft_wrap=True)
+            say(console, note)
 
         def tell(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)

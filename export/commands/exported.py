@@ -1,4 +1,4 @@
-"""What `export-models` prints of a bundle that it wrote: a table of its files, and what stayed unchecked."""
+"""What `export-models` prints of a bundle that it wrote: a table of its files, and what stayed unchecked, what comes next."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ def print_report(report: ExportReport, contradictions: Sequence[str] = ()) -> No
         report: of the export.
         contradictions: notes of the source that a user has to see.
     """
+    from trkx.export.validation.reasons import reasons_of_lines
     from trkx.export.validation.summary import once
-    from trkx.tables import Column, FittedTable, Line, output_console
+    from trkx.tables import Column, FittedTable, Line, output_console, say
 
     columns = [Column(name) for name in ("file", "size", "opset", "largest difference", "tolerance")]
     lines = [
@@ -27,23 +28,29 @@ def print_report(report: ExportReport, contradictions: Sequence[str] = ()) -> No
     console.print(FittedTable(columns, lines, f"{report.target}: compared with the float64 networks, all passed"))
     console.print()
     graphs = len({row.graph for row in report.rows if row.engine and ":" not in row.graph})
-    console.print(f"{len(report.rows)} checks passed, on {graphs} graphs and more; bundle.json holds them all.", highlight=False)
+    say(console, f"{len(report.rows)} checks passed, on {graphs} graphs and more; bundle.json holds them all.")
     for file in report.files:
         if file.entry.format == "safetensors" and file.worst is not None and file.worst.tolerance > 0.0:
-            line = f"{file.entry.path}: bitwise those of the checkpoints; the difference is that of the tiled engine."
-            console.print(line, highlight=False, soft_wrap=True)
+            say(console, f"{file.entry.path}: bitwise those of the checkpoints; the difference is that of the tiled engine.")
     names = [file.entry.path for file in report.files]
     half = {file.entry.path for file in report.files if file.entry.precision != "float32"}
     for line in once((row.detail for row in report.rows if row.file in half and row.detail), names):
-        console.print(line, highlight=False, soft_wrap=True)
+        say(console, line)
     for warning in contradictions:
-        console.print(warning, style="yellow", highlight=False, soft_wrap=True)
-    for missing in once(report.not_checked, names):
-        console.print(f"not checked: {missing}", style="yellow", highlight=False, soft_wrap=True)
+        say(console, warning, "yellow")
+    for missing in reasons_of_lines(report.not_checked, names, ((row.file, row.engine) for row in report.rows)):
+        say(console, str(missing), "yellow", "not checked: ")
     notes = [f"{file.entry.path}: {file.entry.note}" for file in report.files
              if file.entry.note.startswith("not ") or file.entry.path in half]
     for note in once(notes, names):
-        console.print(note, highlight=False, soft_wrap=True)
+        say(console, note)
+    if report.profiles:
+        say(console, report.profiles)
+    if report.commands:
+        console.print()
+        console.print("next:" if len(report.commands) == 1 else "next, one of:", style="bold")
+    for line in report.commands:  # to be copied: whole lines
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _numbers(file: FileReport) -> tuple[str, str]:

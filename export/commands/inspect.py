@@ -15,6 +15,7 @@ from trkx.errors import BundleError, CheckpointError, SpecError, TrkxWarning
 from trkx.identity import PREFIX
 from trkx.runtime.describe import Description, describe, is_torchscript, ours, spec_of
 from trkx.spec import PipelineSpec
+from trkx.tables import Column, FittedTable, Line, output_console, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -83,7 +84,7 @@ def _compare(found: Description, sample: Path) -> None:
 
 def _print_checkpoint(found: Description, tensors: bool) -> None:
     """Print what a checkpoint is, and last what is missing for an export."""
-    console = _console()
+    console = output_console()
     title = f"{found['path']}: {found.get('stage', 'checkpoint')} {found.get('family', '')}".rstrip()
     console.print(title, style="bold", soft_wrap=True)
     rows = [["file", found["container"] + (f", class {found['class']}" if found["class"] else "")]]
@@ -111,7 +112,7 @@ def _fact(value: Any) -> str:
 
 
 def _print(found: Description, tensors: bool) -> None:
-    console = _console()
+    console = output_console()
     metadata = found.get("metadata", {})
     title = " ".join(str(part) for part in (found["kind"], found.get("name", ""), metadata.get(PREFIX + "stage", "")) if part)
     console.print(f"{found['path']}: {title}", style="bold", soft_wrap=True)
@@ -121,23 +122,36 @@ def _print(found: Description, tensors: bool) -> None:
     if "files" in found:
         columns = ("path", "stage", "format", "precision", "opset", "bytes", "sha256", "state")
         rows = [[_short(key, file.get(key, "")) for key in columns] for file in found["files"]]
-        _table(console, "Files", columns, rows, whole=("path",), spare=("sha256", "bytes", "precision"))
+        _table(console, "Files", columns, rows, spare=("sha256", "bytes", "precision"))
     for part in (found, *({"path": file["path"], **file["content"]} for file in found.get("files", ()))):
         _print_content(console, part, tensors)
     if found.get("strangers"):
-        console.print(f"Not part of the bundle: {', '.join(found['strangers'])}", style="yellow")
+        say(console, f"Not part of the bundle: {', '.join(found['strangers'])}", "yellow")
     for key in ("provenance", "validation"):
         if found.get(key):
-            _table(console, key.capitalize(), ("what", "value"), [[name, value] for name, value in _flat(found[key])])
+            values = {name: value for name, value in found[key].items() if name != "not_checked"}
+            _table(console, key.capitalize(), ("what", "value"), [[name, value] for name, value in _flat(values)])
+    _print_not_checked(console, found)
     if found["kind"] == "onnx" and metadata:
         _table(console, "Metadata", ("key", "value"), [[k, v] for k, v in metadata.items() if k != PREFIX + "spec"])
 
 
-def _console() -> Console:
-    from rich.console import Console
+def _print_not_checked(console: Console, found: Description) -> None:
+    """Print what the export could not check, once for each reason; --json has every line as it was."""
+    validation = found.get("validation")
+    if not isinstance(validation, dict):
+        return
+    lines = validation.get("not_checked")
+    if not isinstance(lines, list) or not lines:
+        return
+    from trkx.export.lint.apply import printable
+    from trkx.export.validation.reasons import reasons_of_lines
 
-    console = Console(highlight=False, markup=False, soft_wrap=False)
-    return console if console.is_terminal else Console(highlight=False, markup=False, width=120)
+    checks = [row for row in validation.get("checks") or () if isinstance(row, dict)]
+    ran = [(str(row.get("file", "")), str(row.get("engine", ""))) for row in checks]
+    console.print()
+    for reason in reasons_of_lines(map(str, lines), [file["path"] for file in found.get("files", ())], ran):
+        say(console, printable(str(reason)), "yellow", "not checked: ")
 
 
 def _print_spec(console: Console, spec: PipelineSpec) -> None:
@@ -162,7 +176,7 @@ def _short_value(value: Any) -> str:
 
 def _print_content(console: Console, part: Description, tensors: bool) -> None:
     if "unread" in part:
-        console.print(part["unread"], style="yellow")
+        say(console, part["unread"], "yellow")
     if "inputs" in part:
         doors = [["input", _shape(t)] for t in part["inputs"]] + [["output", _shape(t)] for t in part["outputs"]]
         opsets = ", ".join(f"{domain} {opset}" for domain, opset in part.get("opset", {}).items())
@@ -180,28 +194,19 @@ def _print_content(console: Console, part: Description, tensors: bool) -> None:
 
 
 def _table(
-    console: Console, title: str, columns: tuple[str, ...], rows: list[list[Any]], whole: tuple[str, ...] = (),
-    spare: tuple[str, ...] = (),
+    console: Console, title: str, columns: tuple[str, ...], rows: list[list[Any]], spare: tuple[str, ...] = (),
 ) -> None:
-    """Print a table without empty columns. whole: columns that are not folded; spare: those that go, in order, if too wide."""
-    from rich.table import Table
-    from rich.text import Text
-
+    """Print a table without empty columns. spare: columns that go, in order, if it is too wide."""
     used = [i for i in range(len(columns)) if not rows or any(row[i] != "" for row in rows)]
 
-    def made(left_out: tuple[str, ...]) -> Table:
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    def made(left_out: tuple[str, ...]) -> FittedTable:
         kept = [i for i in used if columns[i] not in left_out]
-        for i in kept:
-            table.add_column(Text(columns[i]), overflow="fold", no_wrap=columns[i] in whole)
-        for row in rows:
-            table.add_row(*(Text(str(row[i])) for i in kept))
-        return table
+        lines = [Line([str(row[i]) for i in kept]) for row in rows]
+        return FittedTable([Column(columns[i], words=True) for i in kept], lines, title)
 
     tables = (made(spare[:count]) for count in range(len(spare) + 1))
-    table = next((one for one in tables if console.measure(one).maximum < console.width), made(spare))
+    table = next((one for one in tables if one.width() <= console.width), made(spare))
     console.print()
-    console.print(title, style="bold")
     console.print(table)
 
 

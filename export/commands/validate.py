@@ -28,7 +28,11 @@ def command(
     ] = None,
     target: Annotated[str | None, typer.Option(help="For one file: what it is meant for, e.g. ort-cpu.")] = None,
     stage: Annotated[str | None, typer.Option(help="For one file that does not say it: embedding, filter or gnn.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="What an export checks: no tracks, memory or optimisers.")] = False,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="What an export checks: no tracks, memory or optimisers. Files in half precision that no "
+                     "engine here runs still take minutes a large event; --limit helps."),
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for validation.json and validation.html.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report as JSON to this file.")] = None,
     html_file: Annotated[Path | None, typer.Option("--html", help="Write the report as one HTML page to this file.")] = None,
@@ -73,7 +77,7 @@ def command(
         else:
             report = validate_file(source, target, reference, stage, level, tell)
     _write(report, out, json_file, html_file, screen)
-    _print(report, output_console(markup=True), quiet)
+    _print(report, output_console(), quiet)
     if not report.passed:
         raise typer.Exit(1)
 
@@ -99,26 +103,18 @@ def _write(report: Report, out: Path | None, json_file: Path | None, html_file: 
         screen.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 
-def _safe(text: str) -> str:
-    """Return text from files as rich prints it: no markup, nothing that a terminal would obey."""
-    from rich.markup import escape
-
-    from trkx.export.lint.apply import printable
-
-    return escape(printable(text))
-
-
 def _print(report: Report, console: Console, quiet: bool) -> None:
     """Print every failure in full, then one line for each group, what was not checked and why, and the verdict."""
     from trkx.export.lint.apply import printable
+    from trkx.export.validation.reasons import reasons
     from trkx.export.validation.report import GROUPS
-    from trkx.export.validation.summary import SHORT, once, reasons, share, worst
-    from trkx.tables import Column, FittedTable, Line
+    from trkx.export.validation.summary import SHORT, share, worst
+    from trkx.tables import Column, FittedTable, Line, say
 
     for row in report.rows:
         if row.status == "failed":
             where = ", ".join(part for part in (row.file or row.stage, row.engine, row.case) if part)
-            console.print(f"[bold red]failed[/]: {_safe(where)}: {_safe(row.detail)}", soft_wrap=True)
+            say(console, printable(f"{where}: {row.detail}"), "bold red", "failed: ")
     if not quiet:
         lines = []
         for group in GROUPS:
@@ -133,14 +129,13 @@ def _print(report: Report, console: Console, quiet: bool) -> None:
         columns += [Column("nearest to its tolerance", words=True, starts=True), Column("of it")]
         console.print(FittedTable(columns, lines, printable(report.title)))
         console.print()
-        files = {row.file for row in report.rows if row.file}
-        for reason in once(map(str, reasons(report.rows)), files):  # a terminal is given whole words, a pipe whole lines
-            console.print(f"[yellow]not checked[/]: {_safe(reason)}", soft_wrap=not console.is_terminal)
-    counted = _safe(report.verdict())
+        for reason in reasons(report.rows):
+            say(console, printable(str(reason)), "yellow", "not checked: ")
+    counted, subject = printable(report.verdict()), printable(report.subject)
     if report.passed:
         if not quiet:
-            console.print(f"[bold green]passed[/]: {_safe(report.subject)}: {counted}", soft_wrap=True)
+            say(console, f"{subject}: {counted}", "bold green", "passed: ")
     elif report.counts()["failed"]:
-        console.print(f"[bold red]not right[/]: {_safe(report.subject)}: {counted}", soft_wrap=True)
+        say(console, f"{subject}: {counted}", "bold red", "not right: ")
     else:
-        console.print(f"[bold red]not passed[/]: {_safe(report.subject)}: nothing could be checked ({counted})", soft_wrap=True)
+        say(console, f"{subject}: nothing could be checked ({counted})", "bold red", "not passed: ")

@@ -37,8 +37,13 @@ class Written:
 
 def places_of_sort(graph: Graph, name: str) -> bool:
     """Return whether a value [blocks, 32] holds the places of a pass: different numbers from 0 on."""
+    return pass_of_sort(graph, name) > 0
+
+
+def pass_of_sort(graph: Graph, name: str) -> int:
+    """Return the number of the pass, from 1 to `PASSES`, whose places a value [blocks, 32] holds; 0 if it holds none."""
     written = _written()
-    return any(_alike(written, place, graph, name) for place in written.places)
+    return next((number for number, place in enumerate(written.places, 1) if _alike(written, place, graph, name)), 0)
 
 
 @cache

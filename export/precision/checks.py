@@ -184,4 +184,5 @@ def half_decisions(item: HalfFile, exact: Exact, spec: PipelineSpec) -> tuple[li
     if score is None:
         return [row], []
     counted = f"{score.flips - score.flips_outside} flips inside the band, {score.flips_outside} outside, of {score.edges} edges"
-    return [replace(row, detail=f"{file.path}: {counted}: {row.detail}")], [score]
+    more = row.detail.removeprefix(f"{score.flips} of {score.edges} edges flip; ")  # the same count
+    return [replace(row, detail=f"{file.path}: {counted}; {more}")], [score]

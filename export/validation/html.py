@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 
 from trkx.errors import MissingExtraError
 from trkx.export.lint.apply import printable
 from trkx.export.validation.plots import Picture, pictures
+from trkx.export.validation.reasons import not_run, reasons, row_in_words
 from trkx.export.validation.report import GROUPS, Report, Row
-from trkx.export.validation.summary import SHORT, in_order, reasons, share, summary
+from trkx.export.validation.summary import SHORT, in_order, share, summary
 
 FOLD = 3
 """A section with more rows than that for each line of its summary is folded below it; what failed is never."""
@@ -61,10 +62,11 @@ def html_report(report: Report) -> str:
         shown, without = [], f"<p class='open'>No pictures: {_text(str(error))}</p>"
     groups = [group for group in GROUPS if any(row.group == group for row in report.rows)]
     links = "".join(f"<a href='#{group}'>{_text(SHORT[group])}</a>" for group in groups)
+    unrun = not_run((row.file, row.engine) for row in report.rows)
     body = [
         f"<h1>{_text(report.title)}</h1>", f"<p class='counts'>{_text(report.subject)}</p>", _verdict(report),
         _failures(report), _not_checked(report), without, _facts(report), f"<nav aria-label='Sections'>{links}</nav>",
-        *(_section(group, [row for row in report.rows if row.group == group], shown) for group in groups),
+        *(_section(group, [row for row in report.rows if row.group == group], shown, unrun) for group in groups),
     ]
     content = "\n".join(part for part in body if part)
     return (
@@ -112,7 +114,7 @@ def _facts(report: Report) -> str:
     return f"<h2>Made with</h2><dl>{rows}</dl>" if rows else ""
 
 
-def _section(group: str, rows: Sequence[Row], shown: Sequence[Picture]) -> str:
+def _section(group: str, rows: Sequence[Row], shown: Sequence[Picture], unrun: Collection[str]) -> str:
     counts = Counter(row.status for row in rows)
     numbers = ", ".join(f"{number} {status}" for status, number in counts.items())
     figures = "".join(
@@ -126,7 +128,8 @@ def _section(group: str, rows: Sequence[Row], shown: Sequence[Picture]) -> str:
     if len(rows) > FOLD * len(summary(rows)):
         table = _summary(rows) + _folded(f"All {len(done)} checks", table)
     if missing:
-        table += _folded(f"{len(missing)} not checked", _table(missing, "Not checked"))
+        words = [row_in_words(row, unrun) for row in missing]
+        table += _folded(f"{len(missing)} not checked", _table(words, "Not checked"))
     return f"<section><h2 id='{group}'>{_text(GROUPS[group])}</h2><p class='counts'>{numbers}</p>{figures}{table}</section>"
 
 

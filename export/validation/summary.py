@@ -58,30 +58,6 @@ def worst(rows: Sequence[Row]) -> Row | None:
     return max(with_numbers, key=used, default=failed[0] if failed else None)
 
 
-@dataclass(frozen=True)
-class Reason:
-    """Why something was not checked: engine ("" if it is about none), the reason, short names of groups, number of rows."""
-
-    engine: str
-    why: str
-    groups: tuple[str, ...]
-    count: int
-
-    def __str__(self) -> str:
-        what = ", ".join(self.groups).lower()
-        counted = f"{self.count} check{'s' * (self.count > 1)}: {what}"
-        return f"{self.engine}: {self.why.rstrip('.')} ({counted})" if self.engine else f"{self.why.rstrip('.')} ({counted})"
-
-
-def reasons(rows: Iterable[Row]) -> list[Reason]:
-    """Return what was not checked, once for each engine and reason, in the order of the rows."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        if row.status == "not checked":
-            found.setdefault((row.engine, row.detail or "no reason given"), []).append(SHORT[row.group])
-    return [Reason(engine, why, tuple(dict.fromkeys(groups)), len(groups)) for (engine, why), groups in found.items()]
-
-
 def once(lines: Iterable[str], files: Iterable[str]) -> list[str]:
     """Return lines that differ in the name of a file alone as one line, with all the names."""
     longest = sorted(files, key=len, reverse=True)  # "tensorrt/gnn.onnx" holds "gnn.onnx"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 
-from trkx.errors import SpecError, unknown_name
+from trkx.errors import SpecError
 
 
 def silent(what: str) -> None:
@@ -43,15 +44,19 @@ class Options:
             raise SpecError("this benchmark runs networks: give the folder of a bundle (trkx export --reference --out bundle).")
         return self.bundle
 
-    def needed_events(self) -> tuple[Path, ...]:
-        """Return the events; SpecError if none were given."""
+    def needed_events(self, more: str = "") -> tuple[Path, ...]:
+        """Return the events; SpecError if none were given. more: what else would do, as the end of the message."""
         if not self.events:
-            raise SpecError("this benchmark needs events: give --events with files or a folder (trkx simulate makes some).")
+            how = f"give --events with files or a folder (trkx simulate makes some){more}"
+            raise SpecError(f"this benchmark needs events: {how}.")
         return self.events
 
     def wanted(self, known: tuple[str, ...]) -> tuple[str, ...]:
         """Return the names of `known` that were asked for, in their order; SpecError for a name that is not among them."""
         for name in self.peers:
             if name not in known:
-                raise SpecError(unknown_name("peer", name, known))
+                near = get_close_matches(name, known, n=1)
+                hint = f' Did you mean "{near[0]}"?' if near else ""
+                listed = ", ".join(f'"{one}"' for one in known)  # names have commas and blanks in them
+                raise SpecError(f"--case: unknown case '{name}'.{hint} Known: {listed}.")
         return tuple(name for name in known if not self.peers or name in self.peers)

@@ -19,7 +19,8 @@ class Benchmark:
     """One row. module, function: (Options) to list[Row]. rooflined: whether its rows count operations.
 
     device_module: of its form for a GPU, with the same function; "" if it has none. A module with a function `tables` ((rows,
-    title) to tables) is printed by it instead of by the common table.
+    title) to tables) is printed by it instead of by the common table. alone: it has made-up graphs and needs neither bundle nor
+    events. made_up: `--synthetic` takes the place of events.
     """
 
     name: str
@@ -27,6 +28,8 @@ class Benchmark:
     function: str
     rooflined: bool
     device_module: str = ""
+    alone: bool = False
+    made_up: bool = False
 
     def place(self, device: str) -> str:
         """Return the module for a device; SpecError if it has no form for a GPU and the device is one."""
@@ -34,8 +37,20 @@ class Benchmark:
             return self.module
         if not self.device_module:
             able = ", ".join(row.name for row in BENCHMARKS.values() if row.device_module)
-            raise SpecError(f"trkx bench {self.name} has no form for a GPU; with --device there are: {able}.")
+            raise SpecError(
+                f"trkx bench {self.name} has no form for a GPU; with --device there are: {able}. Networks and the pipeline on a "
+                "GPU: benchmarks/gpu.py, or the table of stages of trkx run --engine triton."
+            )
         return self.device_module
+
+    def ready(self, options: Options) -> None:
+        """See that what it needs was given, before anything is measured; SpecError if not, or for an unknown case."""
+        if not self.alone:
+            options.needed_bundle()
+            if not (self.made_up and options.synthetic):
+                options.needed_events(", or --synthetic for a made-up graph" if self.made_up else "")
+        known: Callable[[], tuple[str, ...]] = importlib.import_module(self.place(options.device)).known_cases
+        options.wanted(known())
 
     def rows(self, options: Options) -> list[Row]:
         """Measure, on the device of the options; SpecError where it has no form for that."""
@@ -52,9 +67,9 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     row.name: row
     for row in (
         Benchmark("neighbours", "trkx.runtime.bench.neighbours", "rows", False, "trkx.runtime.bench.device_neighbours"),
-        Benchmark("filter", "trkx.runtime.bench.networks", "filter_rows", True),
-        Benchmark("gnn", "trkx.runtime.bench.networks", "gnn_rows", True),
-        Benchmark("components", "trkx.runtime.bench.components", "rows", False, "trkx.runtime.bench.device_components"),
+        Benchmark("filter", "trkx.runtime.bench.networks", "filter_rows", True, made_up=True),
+        Benchmark("gnn", "trkx.runtime.bench.networks", "gnn_rows", True, made_up=True),
+        Benchmark("components", "trkx.runtime.bench.components", "rows", False, "trkx.runtime.bench.device_components", True),
         Benchmark("pipeline", "trkx.runtime.bench.whole", "rows", False),
         Benchmark("ladder", "trkx.runtime.bench.ladder", "rows", False, "trkx.runtime.bench.device_ladder"),
     )

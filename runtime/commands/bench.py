@@ -30,7 +30,9 @@ def command(
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="Threads of every case; one per core if not given.")
     ] = None,
-    case: Annotated[list[str] | None, typer.Option("--case", help="Measure this case (repeatable); all if not given.")] = None,
+    case: Annotated[
+        list[str] | None, typer.Option("--case", help="Measure this case, named as in the table (repeatable); all if not given.")
+    ] = None,
     edges: Annotated[int | None, typer.Option("--edges", min=1, help="Give a network at most so many edges.")] = None,
     synthetic: Annotated[
         bool, typer.Option("--synthetic", help="gnn, filter: also a made-up graph of 20 000 hits and 120 000 edges.")
@@ -72,6 +74,7 @@ def command(
         from trkx.runtime.bench.device_measure import device_facts
 
         facts["gpu"] = device_facts(device)
+    chosen.ready(options)
     rates: Rates | None = None
     if chosen.rooflined:
         options.tell("what the machine can do")
@@ -82,8 +85,9 @@ def command(
     title = f"{what}, {on}, {options.threads} threads"
     _print(console, chosen.tables(rows, title, rates, device), rates)
     if before is not None and before > BUSY:
-        busy = f"The machine was busy before this began (load {before:.1f})"
-        console.print(f"{busy}: torch suffers most from that; compare the best rounds.", style="yellow")
+        torch = "; torch suffers most from that" if any("torch" in row.timing.name.lower() for row in rows) else ""
+        busy = f"The machine was busy before this began (load {before:.1f}){torch}: compare the best rounds."
+        console.print(busy, style="yellow")
     console.print(f"written: {path}", soft_wrap=True)
     try:
         picture = plot(out / f"{what}.png", rows, title)

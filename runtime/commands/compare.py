@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -89,6 +90,7 @@ def command(
         )
     comparison = Comparison(
         opened.spec.name, runs, found, times, bands, selection, rule, refused, machine_facts(setting.threads),
+        shlex.join(map(str, (bundle, *events))), device or "",
     )
     console = output_console()
     _print(console, comparison)
@@ -98,8 +100,9 @@ def command(
 
 
 def _print(console: Console, comparison: Comparison) -> None:
+    from trkx.runtime.compare.advised import recommendation
     from trkx.runtime.compare.html import NO_TRUTH
-    from trkx.runtime.compare.sheets import recommendation, sheets
+    from trkx.runtime.compare.sheets import sheets
     from trkx.tables import wrapped
 
     found = comparison.found
@@ -117,10 +120,16 @@ def _print(console: Console, comparison: Comparison) -> None:
     for name, why in comparison.failed.items():
         console.print(wrapped(f"{name} was given up: {why}", console.width), soft_wrap=True)
     console.print("Recommendation", style="bold")
-    for line in "\n".join(recommendation(comparison)).split("\n"):
-        to_be_copied = line.startswith("trkx ")
-        console.print(line if to_be_copied else wrapped(line, console.width), soft_wrap=True)
     console.print(comparison.rule_in_words, style="dim")
+    for line in recommendation(comparison):
+        if line.kind == "command":  # whole, to be copied
+            console.print(line.text, soft_wrap=True)
+            continue
+        if line.kind in ("engine", "label"):
+            console.print()
+        shown = f"    {line.text}" if line.kind == "why" else line.text
+        bold = line.kind in ("engine", "network", "label")
+        console.print(wrapped(shown, console.width), soft_wrap=True, style="bold" if bold else None)
 
 
 def _write(comparison: Comparison, out: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trkx import __version__
-from trkx.backends import BACKENDS, Availability, Lack, probe
+from trkx.backends import BACKENDS, NEEDS_GPU, Availability, Lack, probe
 from trkx.runtime.crew import available_cores
 
 if TYPE_CHECKING:
@@ -40,7 +40,13 @@ def command(
     common = _common(rows)
     console.print(_table(rows, common))
     for lack in common:
-        console.print(f"\n{lack.common}: {lack.why}: {lack.how}")
+        head = "" if {*lack.common.split()} <= {*lack.why.split()} else f"{lack.common}: "
+        console.print(f"\n{head}{_said(lack)}")
+
+
+def _said(lack: Lack) -> str:
+    """Return why, and what to do where something can be done here."""
+    return lack.why if lack.how == NEEDS_GPU else f"{lack.why}: {lack.how}"
 
 
 def _common(rows: Sequence[Availability]) -> list[Lack]:
@@ -60,7 +66,7 @@ def _table(rows: Sequence[Availability], common: Sequence[Lack]) -> FittedTable:
         backend = row.backend
         state = Text("yes", "green") if row.available else Text("no", "yellow")
         about = backend.does + (f" ({backend.note})" if backend.note else "")
-        lacks = [lack.common if lack in common else f"{lack.why}: {lack.how}" for lack in row.lacks]
+        lacks = [lack.common if lack in common else _said(lack) for lack in row.lacks]
         found = row.version if row.available else "; ".join(lacks)
         lines.append(Line((backend.name, state, Text.assemble(found, "\n", (about, "dim"))), backend.kind))
     last = Column("version, or what it lacks; what it does", words=True)

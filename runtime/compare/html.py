@@ -6,8 +6,9 @@ from base64 import b64encode
 from collections.abc import Mapping
 from html import escape
 
+from trkx.runtime.compare.advised import Told, recommendation
 from trkx.runtime.compare.report import Comparison
-from trkx.runtime.compare.sheets import Sheet, recommendation, sheets
+from trkx.runtime.compare.sheets import Sheet, sheets
 from trkx.shown import visible
 
 NO_TRUTH = "No event has truth with a table of particles: efficiencies and fake rates are left out."
@@ -20,7 +21,11 @@ h1 { font-size: 1.55rem; margin: 0 0 .2rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.2rem; margin: 2.2rem 0 .5rem; padding-top: .6rem; border-top: 1px solid var(--line); }
 .soft { color: #444; } .wide { overflow-x: auto; }
 .advice { border-left: 6px solid #1f4e9e; background: var(--soft); padding: .7rem 1rem; margin: 1rem 0; }
-.advice p { margin: .3rem 0; white-space: pre-wrap; overflow-wrap: anywhere; } .advice p:last-of-type { font-weight: 600; }
+.advice p { margin: .25rem 0; overflow-wrap: anywhere; } .advice .network { margin-top: .7rem; }
+.advice h3 { font-size: 1rem; margin: 1rem 0 .2rem; } .advice .why { padding-left: 1.5rem; font-size: .9rem; color: #444; }
+.advice .label { margin-top: .9rem; font-weight: 600; }
+.advice pre { margin: .2rem 0; padding: .4rem .6rem; background: #fff; border: 1px solid var(--line); white-space: pre-wrap;
+  overflow-wrap: anywhere; }
 .box { border: 1px solid #d8c37a; background: #fffaea; padding: .6rem 1rem; margin: 1rem 0; overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0 .3rem; font-size: .85rem; }
 th, td { text-align: left; vertical-align: bottom; padding: .28rem .5rem; border-bottom: 1px solid var(--line); }
@@ -47,7 +52,7 @@ def html_page(comparison: Comparison, pictures: Mapping[str, tuple[bytes, str]],
     several = "" if found.events == 1 else "s"
     subject = (f"{found.events} event{several}, {found.hits:,} hits, engine {', '.join(comparison.engines)}; compared with "
                f"{comparison.first}")
-    advice = "".join(f"<p>{_text(line)}</p>" for line in recommendation(comparison))
+    advice = "\n".join(map(_told, recommendation(comparison)))
     given_up = "".join(f"<p>{_text(name)} was given up: {_text(why)}</p>" for name, why in comparison.failed.items())
     figures = "".join(
         f"<figure><img src='data:image/png;base64,{b64encode(data).decode('ascii')}' alt='{_text(caption)}'>"
@@ -72,6 +77,17 @@ def html_page(comparison: Comparison, pictures: Mapping[str, tuple[bytes, str]],
 
 def _text(text: str) -> str:
     return "\n".join(escape(visible(line, 1000)) for line in text.split("\n"))
+
+
+def _told(line: Told) -> str:
+    text = _text(line.text)
+    if line.kind == "command":
+        return f"<pre>{text}</pre>"
+    if line.kind == "engine":
+        return f"<h3>{text}</h3>"
+    if line.kind == "network":
+        return f"<p class='network'><b>{text}</b></p>"
+    return f"<p class='{line.kind}'>{text}</p>"
 
 
 def _sheet(sheet: Sheet) -> str:

@@ -43,7 +43,8 @@ class Comparison:
     """What `trkx compare` says.
 
     title: name of the bundle's pipeline. runs: by name; the first is what the others are compared with. refused: name of a run
-    that could not be opened to why. facts: machine and versions.
+    that could not be opened to why. facts: machine and versions. inputs: bundle and events, as words of a command that can be
+    copied. device: as `--device` takes it, "" if it need not be given.
     """
 
     title: str
@@ -55,6 +56,8 @@ class Comparison:
     rule: Rule
     refused: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    inputs: str = "BUNDLE EVENTS"
+    device: str = ""
 
     @property
     def first(self) -> str:
@@ -83,6 +86,22 @@ class Comparison:
         words = ((run.engine, word) for run in used for word in emulated_words(run.engine, run.precision))
         told = (word if len(self.engines) == 1 else f"{engine} {word}" for engine, word in words)
         return tuple(sorted(set(told)))
+
+    def faster(self, name: str, stage: str) -> float | None:
+        """Return how many times as fast as the first a run is in a stage (or in all, `TOTAL`); None where that says nothing.
+
+        It says nothing of a network that is computed in float32 here, nor of the whole of a run with one.
+        """
+        own, first = (self.times.stages.get(one, {}).get(stage) for one in (name, self.first))
+        if own is None or first is None or own.mean <= 0.0 or any(self.computed(one, stage) for one in (name, self.first)):
+            return None
+        return first.mean / own.mean
+
+    def computed(self, name: str, stage: str) -> bool:
+        """Return whether a stage of a run (or one of all, `TOTAL`) is a network that is computed in float32 here."""
+        run = self.runs[name]
+        words, of = emulated_words(run.engine, run.precision), precisions(run.precision)
+        return bool(words) if stage == TOTAL else of.get(stage) in words
 
     @property
     def advice(self) -> list[EngineAdvice]:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from trkx.runtime.compare.changes import Changes, StageChange
 from trkx.runtime.compare.physics import Change
-from trkx.runtime.compare.report import Comparison, EngineAdvice
+from trkx.runtime.compare.recommend import EMULATED
+from trkx.runtime.compare.report import Comparison
 from trkx.runtime.compare.scores import QUANTILES
 from trkx.runtime.compare.times import TOTAL, StageTime
 from trkx.tables import Column, FittedTable, Line
 
-DEFAULT = "tiled"
-"""The engine of `trkx run` that nobody has to name."""
+POINTS = "change in percentage points (95 %)"
 WIDE = 5
 """Runs that the tables of times and memory have columns for; more are their lines."""
 
@@ -49,43 +49,16 @@ def sheets(comparison: Comparison) -> list[Sheet]:
     return [sheet for sheet in found if sheet.rows]
 
 
-def recommendation(comparison: Comparison) -> list[str]:
-    """Return what to do, as lines: one a network, with why; then what to say to `trkx run`."""
-    several = len(comparison.engines) > 1
-    lines = [line for one in comparison.advice for line in _advised(comparison, one, several)]
-    if not several or (best := comparison.fastest) is None:
-        return lines
-    others = ", ".join(f"{_faster(one.seconds, best.seconds)} times as fast as {one.run}" for one in comparison.advice
-                       if one is not best and one.run != best.run and one.seconds)
-    return [*lines, f"Fastest of these as timed here: {best.run}, {others}."]
-
-
-def _advised(comparison: Comparison, advised: EngineAdvice, several: bool) -> list[str]:
-    lines = [f"{one.stage}: {one.precision}" + "".join(f"\n    {why}" for why in one.why) for one in advised.stages]
-    head = [f"Engine {advised.engine}"] if several else []
-    if not lines:
-        return [*head, "No precision could be compared." if not several else "No other precision of it could be compared."]
-    if not comparison.times.stages:
-        return [*head, *lines, "No times were measured, so nothing is recommended: --rounds 2 measures them."]
-    told, engine = advised.precision, f"--engine {advised.engine} " if several or advised.engine != DEFAULT else ""
-    first = next(run.precision for run in comparison.runs.values() if run.engine == advised.engine).replace(",", "+")
-    again = "" if advised.run else (
-        f"\n(As a whole this was not compared: trkx compare … {engine}--precision {first},{told.replace(',', '+')})"
-    )
-    return [*head, *lines, f"trkx run … {engine}--precision {told}{again}"]
-
-
-def _faster(slow: float | None, fast: float | None) -> str:
-    return f"{slow / fast:.2f}" if slow and fast else "-"
-
-
 def _times(comparison: Comparison) -> Sheet:
     times = comparison.times.stages
     first = times.get(comparison.first, {})
-    cells = {name: [_time(own[stage], first[stage]) for stage in first] for name, own in times.items()}
+    cells = {
+        name: [_time(own[stage], None if own is first else comparison.faster(name, stage)) for stage in first]
+        for name, own in times.items()
+    }
     note = "Mean ± std over events, the shortest round of each; in brackets: times as fast."
     if comparison.emulated:
-        note += f" {', '.join(comparison.emulated)}: computed in float32 on this machine, so that the time says nothing."
+        note += f" {', '.join(comparison.emulated)}: {EMULATED}; such times say nothing, and have no factor."
     return _by_stage(comparison, "Time (ms)", cells, note)
 
 
@@ -107,10 +80,9 @@ def _by_stage(comparison: Comparison, title: str, cells: Mapping[str, Sequence[s
     return Sheet(title, ("stage", *cells), tuple(zip(stages, *cells.values(), strict=True)), note)
 
 
-def _time(time: StageTime, first: StageTime) -> str:
+def _time(time: StageTime, faster: float | None) -> str:
     spread = f" ± {1e3 * time.deviation:,.1f}" if len(time.seconds) > 1 else ""
-    faster = "" if time is first or time.mean <= 0.0 else f" ({first.mean / time.mean:.2f})"
-    return f"{1e3 * time.mean:,.1f}{spread}{faster}"
+    return f"{1e3 * time.mean:,.1f}{spread}" + ("" if faster is None else f" ({faster:.2f})")
 
 
 def _alone(comparison: Comparison) -> Sheet:
@@ -186,8 +158,8 @@ def _truth(comparison: Comparison) -> Sheet:
             f"{truth.lost:,}", _change(truth.efficiency), _percent(truth.fakes, truth.tracks),
             _percent(truth.fakes_other, truth.tracks_other), _change(truth.fake_rate),
         ))
-    head = (comparison.what, f"efficiency in {comparison.first}", "efficiency", "gained", "lost", "change (95 %)",
-            f"fake rate in {comparison.first}", "fake rate", "change (95 %)")
+    head = (comparison.what, f"efficiency in {comparison.first}", "efficiency", "gained", "lost", POINTS,
+            f"fake rate in {comparison.first}", "fake rate", POINTS)
     with_truth, events = comparison.found.with_truth, comparison.found.events
     particles = next((one.truth.particles for one in comparison.found.changes.values() if one.truth is not None), 0)
     note = (f"{particles:,} {comparison.selection.describe()}. Double majority; the same particles, twice (Tango's score "
@@ -220,4 +192,4 @@ def _percent(count: int, of: int) -> str:
 def _change(change: Change | None) -> str:
     if change is None:
         return "-"
-    return f"{100 * change.value:+.3f} % ({100 * change.low:+.3f} to {100 * change.high:+.3f})"
+    return f"{100 * change.value:+.3f} ({100 * change.low:+.3f} to {100 * change.high:+.3f})"

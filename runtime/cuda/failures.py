@@ -67,7 +67,7 @@ FAILURES = (
     ),
     Failure(
         ("OutOfResources", "out of resource", "PTXASError", "CompilationError"), "a kernel does not run on this GPU",
-        f"Kernels are made for compute capability 8.0 (A100) and 9.0 (H100, H200): {OTHER_ENGINE}",
+        f"Kernels are made for compute capability 8.0 and newer (A100, H100, RTX 30 and later): {OTHER_ENGINE}",
     ),
     Failure(
         ("AcceleratorError", "CUDA error", "Triton Error [CUDA]", "CUDA driver error", "CUBLAS_STATUS", "CUDNN_STATUS"),

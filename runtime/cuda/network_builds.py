@@ -79,7 +79,8 @@ def few_cases(architecture: int = HOPPER) -> list[Case]:
     if architecture < HOPPER:
         some = ("filter of 96, fp16", "layer of 512, fp16")
         return [case for case in chain_cases(architecture, ("fp16",)) if case.name in some]
-    names = ("filter of 96", "edge network of 48", "edge network of 128", "first layer of 512", "layer of 512", "layer of 1024")
+    names = ("filter of 96", "edge network of 48", "edge network of 128", "first layer of 256", "first layer of 512",
+             "layer of 512", "layer of 1024")
     found = [case for case in chain_cases(architecture, ("bf16",)) if case.name.removesuffix(", bf16") in names]
     return [*found, *(case for case in chain_cases(architecture, ("fp32",)) if case.name == "first layer of 48, fp32")]
 
@@ -106,6 +107,7 @@ def _narrow(precision: str, architecture: int) -> list[Case]:
 
 def _wide(precision: str, architecture: int) -> list[Case]:
     return [
+        chain_case("first layer of 256", (256,), precision, architecture, (), 2, True, "next", features=True),
         chain_case("first layer of 512", (512,), precision, architecture, (), 2, True, "next", features=True),
         chain_case("layer of 512", (512,), precision, architecture, (512,), end="next", halves=True),
         chain_case("last layer of 512", (512,), precision, architecture, (512,), end="logit", halves=True),

@@ -110,6 +110,7 @@ _POLYGRAPHY = Need("polygraphy", ("polygraphy",))
 GPU_PLACES = ("/dev/nvidia[0-9]*", "/proc/driver/nvidia/gpus/*", "/dev/dxg", "/Windows/System32/nvcuda.dll")
 """Where the driver of an NVIDIA GPU shows (Linux, a container, Windows' Linux, Windows): a look that loads nothing."""
 NEEDS_GPU = "needs an NVIDIA GPU"
+"""What to do where there is none: nothing that could be installed."""
 TORCH_FOR_GPUS = "pip uninstall torch, then install it for CUDA (https://pytorch.org/get-started/locally)"
 ORT_FOR_GPUS = 'pip uninstall onnxruntime, then pip install "trkx[gpu]", which takes its place'
 GPU_PROVIDERS = {"onnxruntime-cuda": "CUDAExecutionProvider", "onnxruntime-tensorrt": "TensorrtExecutionProvider"}
@@ -230,8 +231,8 @@ def probe(row: Backend, load: bool = False, gpu: bool = True) -> Availability:
         compiler, lack = _compiler()
         versions += [compiler] if compiler else []
         lacks += [lack] if lack else []
-    if gpu and row.gpu and (lack := _lack_of_gpu(row, load and not absent and not broken)):
-        lacks.append(lack)
+    if gpu and row.gpu:
+        lacks += _lacks_of_gpu(row, load and not absent and not broken)
     return Availability(row, ", ".join(versions), tuple(lacks))
 
 
@@ -245,21 +246,30 @@ def require(kind: Kind, name: str, gpu: bool = True) -> Backend:
     """
     found = probe(backend(kind, name), gpu=gpu)
     if not found.available:
-        how = found.how if found.how == NEEDS_GPU else f"Install: {found.how}"
-        raise MissingExtraError(f"{kind} '{name}': {found.why_not}. {how}")
+        needs = f" {NEEDS_GPU}" if any(lack.how == NEEDS_GPU for lack in found.lacks) else ""
+        installed = "; ".join(dict.fromkeys(lack.how for lack in found.lacks if lack.how != NEEDS_GPU))
+        raise MissingExtraError(f"{kind} '{name}'{needs}: {found.why_not}.{f' Install: {installed}' if installed else ''}")
     return found.backend
 
 
-def _lack_of_gpu(row: Backend, loaded: bool) -> Lack | None:
-    """Return why a backend has no GPU to run on; None if it has. loaded: what it needs is loaded, may be asked."""
+def _lacks_of_gpu(row: Backend, loaded: bool) -> list[Lack]:
+    """Return why a backend has no GPU to run on, nothing if it has. loaded: what it needs is loaded, may be asked."""
+    torch = _version(_TORCH) if row.kind != "peer" and _TORCH in row.needs else ""
+    for_cpus = [Lack(f"{torch} is for CPUs", TORCH_FOR_GPUS, "torch is for CPUs")] if torch.endswith("+cpu") else []
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     if hidden is not None and hidden.strip() in ("", "-1"):
-        return Lack(f"no NVIDIA GPU: CUDA_VISIBLE_DEVICES is '{hidden}', which hides all", NEEDS_GPU, "no GPU")
-    if not loaded and not any(any(Path("/").glob(place.removeprefix("/"))) for place in GPU_PLACES):
-        return Lack("no NVIDIA GPU here (no driver was found)", NEEDS_GPU, "no GPU")
-    torch = _version(_TORCH) if row.kind != "peer" and _TORCH in row.needs else ""
-    if torch.endswith("+cpu"):
-        return Lack(f"{torch} is for CPUs", TORCH_FOR_GPUS, "torch is for CPUs")
+        return [Lack(f"CUDA_VISIBLE_DEVICES is '{hidden}', which hides all GPUs", NEEDS_GPU, "no GPU"), *for_cpus]
+    asked = loaded and not for_cpus  # a torch for CPUs can't say
+    if not asked and not any(any(Path("/").glob(place.removeprefix("/"))) for place in GPU_PLACES):
+        return [Lack("no NVIDIA driver was found here", NEEDS_GPU, "no GPU"), *for_cpus]
+    if for_cpus:
+        return for_cpus
+    found = _lack_of_libraries(row, loaded)
+    return [found] if found else []
+
+
+def _lack_of_libraries(row: Backend, loaded: bool) -> Lack | None:
+    """Return what keeps libraries from a GPU whose driver is here, None if nothing does."""
     if loaded and not importlib.import_module("torch").cuda.is_available():
         return Lack("no NVIDIA GPU that torch can use (torch.cuda.is_available() is False)", (
             "nvidia-smi tells whether the driver is too old for this torch; if torch is for CPUs: " + TORCH_FOR_GPUS

@@ -104,14 +104,14 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def report(what: str, message: str, style: str) -> None:
-    """Print "what: message" on stderr, coloured on a terminal; paths are not broken over lines."""
+    """Print "what: message" on stderr, coloured and wrapped at words on a terminal; commands and paths are not broken."""
     from rich.console import Console
-    from rich.text import Text
+
+    from trkx.tables import say
 
     plain = _COLOURS.sub("", message)  # messages of other libraries bring their own
     safe = "".join(character if character.isprintable() or character in "\n\t" else ascii(character)[1:-1] for character in plain)
-    line = Text.assemble((f"{what}: ", style), safe)
-    Console(stderr=True, highlight=False).print(line, soft_wrap=True)
+    say(Console(stderr=True, highlight=False), safe, style, f"{what}: ")
 
 
 _HELP = {"help_option_names": ["-h", "--help"]}

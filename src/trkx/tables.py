@@ -23,6 +23,12 @@ HEAD_LINES = 3
 _UNBROKEN = re.compile(r"\S+(?: %)?")
 FIRST = 0.4
 """Part of the width that words of the first column may have before they are wrapped."""
+_GLUE = "\0"
+COMMAND = re.compile(
+    r"`[^`]+`|(?:trkx [a-z]+|export-models|(?:python -m )?pip install|apt(?:-get)? install|python -m \S+)\b"
+    r"(?: (?:-{1,2}[\w-]+(?: (?!-)\S+)?|[\"'\[]\S+|\]|[A-Z][A-Z_…]+\S*|…\S*|\S*[/=\[…]\S*))*"
+)
+"""A command within a sentence: in backticks, or its name with options and what looks like a file, a value or a place for one."""
 WORDS = 20
 """Columns below which a cell of words is rather put below."""
 
@@ -77,15 +83,25 @@ class FittedTable:
         if self.note:
             yield Text(self.note, style="dim")
 
-    def parts(self, width: int) -> list[dict[int, int]]:
-        """Return the parts that fit into a width: in each, place of a column to its width, the first column first."""
+    def width(self) -> int:
+        """Return the columns of a terminal that the whole needs."""
+        plain = self._plain()
+        return sum(plain) + GAP * (len(plain) - 1)
+
+    def _plain(self) -> list[int]:
         plain = [max(len(column.name), self._widest(place)) for place, column in enumerate(self.columns)]
         plain[0] = max(len(self.columns[0].name), max(map(len, self._first(10_000)), default=0))
-        if sum(plain) + GAP * (len(plain) - 1) <= width:
+        return plain
+
+    def parts(self, width: int) -> list[dict[int, int]]:
+        """Return the parts that fit into a width: in each, place of a column to its width, the first column first."""
+        plain = self._plain()
+        if self.width() <= width:
             return [dict(enumerate(plain))]
-        most = max(int(FIRST * width), min(self._longest_word(), width // 2))
-        first = max(len(line) for text in (*self._first(most), self.columns[0].name) for line in text.split("\n"))
         least = [max(head_width(column.name), self._least(place)) for place, column in enumerate(self.columns)]
+        beside = width - GAP - max(least[1:], default=0)  # up to there names of the first column are not broken
+        most = max(int(FIRST * width), min(self._longest_word(), max(width // 2, beside)))
+        first = max(len(line) for text in (*self._first(most), self.columns[0].name) for line in text.split("\n"))
         room = width - first
         found: list[dict[int, int]] = [{0: first}]
         for group in self._groups():
@@ -188,7 +204,34 @@ def wrapped(text: str, width: int) -> str:
     return "\n".join(found)
 
 
-def _hung(text: str, width: int, indent: str) -> str:
-    on = indent + "  "
-    lines = textwrap.wrap(text.strip(), max(width, 8), initial_indent=indent, subsequent_indent=on, break_on_hyphens=False)
+def say(console: Console, text: str, style: str = "", head: str = "") -> None:
+    """Print text as `told` has it, after a head in a style ("failed: ") if there is one, all of it in the style otherwise."""
+    from rich.text import Text
+
+    line = Text(told(console, head + text))
+    line.stylize(style, 0, len(head) or len(line))
+    console.print(line, soft_wrap=True, highlight=False)
+
+
+def told(console: Console, text: str) -> str:
+    """Return text as it is printed: on a terminal wrapped at words, with commands and paths whole; for a pipe as it is."""
+    if not console.is_terminal:
+        return text
+    return "\n".join(_whole(line, console.width) for line in text.split("\n"))
+
+
+def _whole(line: str, width: int) -> str:
+    """Return one line wrapped; a line that is a command is left to the terminal, which breaks it without changing a copy."""
+    indent = line[: len(line) - len(line.lstrip())]
+    if COMMAND.fullmatch(line.strip()):
+        return line
+    kept = COMMAND.sub(lambda found: found[0].replace(" ", _GLUE), line)
+    return _hung(kept, width, indent, long_words=False).replace(_GLUE, " ")
+
+
+def _hung(text: str, width: int, indent: str, long_words: bool = True) -> str:
+    lines = textwrap.wrap(
+        text.strip(), max(width, 8), initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False,
+        break_long_words=long_words,
+    )
     return "\n".join(lines)

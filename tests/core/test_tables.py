@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from trkx.tables import Column, FittedTable, Line, head_width, output_console, wrapped
+from trkx.tables import Column, FittedTable, Line, head_width, output_console, say, told, wrapped
 
 WIDTHS = (50, 64, 80, 100, 133, 200)
 
@@ -146,3 +146,49 @@ def test_doctor_on_a_terminal_of_80_columns() -> None:
     assert max(map(len, lines)) <= 80 and "…" not in shown.decode()
     assert sum("which hides all" in line for line in lines) == 1  # of more than ten rows
     assert sum(line.split()[:2] == ["onnxruntime-tensorrt", "no"] for line in lines) == 1  # in one piece
+
+
+COPIED = 'pip uninstall onnxruntime, then pip install "trkx[gpu]"'
+SAID = (
+    "error: /a/folder/bundle: precision 'mixed' needs ONNX files that the bundle lacks: filter in bfloat16. Export it again: "
+    "export-models --reference --out /a/folder/bundle --target tensorrt,acts --precision filter=bf16,gnn=bf16 --overwrite. "
+    "Or say `trkx run /a/folder/bundle EVENTS --out tracks --engine tiled`, which needs no files; " + COPIED + "."
+)
+
+
+def terminal(width: int) -> Console:
+    return Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None, highlight=False, markup=False)
+
+
+@pytest.mark.parametrize("width", [40, 80, 100])
+def test_sentences_on_a_terminal_break_between_words_and_never_in_a_command(width: int) -> None:
+    console = terminal(width)
+    lines = told(console, SAID).split("\n")
+    assert " ".join(line.strip() for line in lines) == SAID
+    assert all(line.startswith("  ") for line in lines[1:])
+    commands = [
+        "export-models --reference --out /a/folder/bundle --target tensorrt,acts --precision filter=bf16,gnn=bf16 --overwrite",
+        "trkx run /a/folder/bundle EVENTS --out tracks --engine tiled", 'pip install "trkx[gpu]"',
+    ]
+    assert all(sum(command in line for line in lines) == 1 for command in commands)
+    assert all(len(line) <= width for line in lines if not any(command in line for command in commands))
+    alone = "trkx run /a/folder/bundle EVENTS --out tracks --engine onnxruntime --precision filter=bf16,gnn=bf16"
+    assert told(console, f"Say\n  {alone}") == f"Say\n  {alone}"
+    assert told(console, "see " + "/long" * 40).split("\n") == ["see", "  " + "/long" * 40]  # a path is copied too
+
+
+def test_a_pipe_gets_lines_as_they_are() -> None:
+    console = Console(file=io.StringIO(), width=40)
+    say(console, SAID, "red", "error: ")
+    assert console.file.getvalue() == f"error: {SAID}\n"  # type: ignore[attr-defined]
+    shown = terminal(40)
+    say(shown, "word " * 30, "red", "error: ")
+    lines = shown.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert lines[0].startswith("error: word word") and max(map(len, lines)) <= 40 and len(lines) > 3
+
+
+@pytest.mark.parametrize("width", [50, 64, 80])
+def test_a_name_is_whole_where_there_is_room_for_it_beside_one_column(width: int) -> None:
+    name = "tensorrt/embedding-of-all.bf16.onnx"
+    table = FittedTable([Column("file"), Column("size"), Column("largest difference")], [Line([name, "10.25 MB", "1.2e-05"])])
+    assert any(line.split()[:1] == [name] for line in printed(table, width))

@@ -188,11 +188,7 @@ def test_acts_is_a_word_for_both_targets() -> None:
 
 @pytest.mark.parametrize("width", [80, 200])
 def test_names_of_files_stay_whole(width: int, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rich.console import Console
-
-    from trkx.export.commands import inspect
-
-    monkeypatch.setattr(inspect, "_console", lambda: Console(highlight=False, markup=False, width=width))
+    monkeypatch.setenv("COLUMNS", str(width))
     text = CliRunner().invoke(cli.app, ["inspect", str(tiny_bundle)]).output
     assert re.search(r"^weights\.safetensors +all +safetensors .*ok", text, re.MULTILINE)
     assert ("sha256" in text.split("embedding.onnx: ")[0]) == (width == 200)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -74,6 +75,8 @@ def test_they_are_linted_compared_and_counted(exported: Exported) -> None:
         decided = [row for row in rows if row.graph.startswith("decisions")]
         assert decided or any(path in line and "flips inside the band" in line for line in report.not_checked)
         assert all(f"{path}: " in row.detail and " 0 outside" in row.detail for row in decided)
+        counts = [line for line in (*report.not_checked, *(row.detail for row in decided)) if "flips inside the band" in line]
+        assert not any(re.search("edges flip;|edges: ", line) for line in counts)  # once is enough
     fp16 = {row.graph for row in report.rows if row.file == "gnn.fp16.onnx" and row.engine.startswith("ONNX Runtime CPU")}
     assert {"event", "star", "zero edges"} <= fp16
     bf16 = {row.engine for row in report.rows if row.file == "gnn.bf16.onnx"}
@@ -111,6 +114,16 @@ def test_what_no_engine_here_runs_is_named_to_the_last_line(validated: tuple[str
     assert set(validated[1]["not_run"]) == wanted
 
 
+def test_why_they_were_not_run_is_said_once_and_the_raw_text_is_kept(validated: tuple[str, dict[str, Any]]) -> None:
+    said = [line for line in validated[0].split("\n") if "no engine here runs bf16 files" in line]
+    assert len(said) == 1 and "4 files: filter.bf16.onnx, " in said[0]
+    assert "NOT_IMPLEMENTED" not in validated[0] and "Gemm" not in validated[0]
+    missing = [row for row in validated[1]["rows"] if row["status"] == "not checked"]
+    assert any("NOT_IMPLEMENTED" in row["detail"] for row in missing)
+    counts = [int(count) for line in validated[0].split("\n") for count in re.findall(r"^not checked: .*\((\d+) checks?:", line)]
+    assert sum(counts) == len(missing) == validated[1]["counts"]["not checked"]
+
+
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
 def test_a_half_precision_file_on_its_own(precision: str, exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alone, "cases", lambda *args: [case for case in cases(*args) if case.name in SOME])
@@ -123,6 +136,13 @@ def test_a_half_precision_file_on_its_own(precision: str, exported: Exported, mo
     assert report.not_run == (() if precision == "float16" else (path.name,))
     groups = {row.group for row in report.rows if row.status == "passed"}
     assert ("repeatability" in groups and "invariance" in groups) == (precision == "float16")
+
+
+def test_a_half_precision_file_beside_a_network_in_float32_is_refused(exported: Exported) -> None:
+    """Its casts are no fault, and tolerances of float32 would call them one."""
+    path = exported[0] / Bundle.open(exported[0]).entry("filter", "onnx", "float16").path
+    with pytest.raises(ExportError, match="leave --reference out, or validate its bundle"):
+        alone.validate_file(path, reference=exported[0] / "filter.pt", level="export")
 
 
 def test_a_half_precision_file_on_its_own_that_sums_in_half_fails(exported: Exported, tmp_path: Path) -> None:

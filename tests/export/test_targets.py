@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,8 @@ def test_the_runtime_reads_the_files_of_its_own_target(with_targets: Path) -> No
 @pytest.mark.parametrize(
     ("targets", "lowerings", "message"),
     [
-        (["ort-gpu"], [], "unknown target 'ort-gpu'"),
+        (["ort-gpu"], [], "unknown target 'ort-gpu'.* Known: acts, acts-onnx, "),
+        (["actz"], [], "Did you mean 'acts'"),
         (["acts-tensorrt"], [], "binds an input edge_attr"),
         (["tensorrt"], ["tensorrt=buckets"], "buckets is not right or not fast on tensorrt"),
         (["tensorrt"], ["scatter"], "can be meant for ort-cpu and tensorrt; say which: --lowering ort-cpu=scatter or "),
@@ -97,3 +99,16 @@ def test_a_network_that_aoti_cannot_compile_is_refused() -> None:
 
     with pytest.raises(ExportError, match="embedding: AOTInductor could not compile"):
         aoti_bytes("embedding", Baked().eval(), 3, {})
+
+
+def test_help_names_every_target() -> None:
+    from typer.testing import CliRunner
+
+    from trkx import cli
+    from trkx.export.targets import GROUPS, TARGETS
+
+    text = CliRunner().invoke(cli.app, ["export", "--help"], terminal_width=200).output
+    option = re.sub(r"\s+", " ", text.split("--target")[1].split("--lowering")[0]).replace("- ", "-")
+    named = set(re.findall(r"[a-z0-9]+(?:-[a-z0-9]+)*", option))
+    assert {*TARGETS, *GROUPS} <= named
+    assert "\u2026" not in option

@@ -16,7 +16,14 @@ from support.tiny import tiny_spec
 from test_lowerings import aggregating, exactly, run
 
 from trkx.export.lint.finding import Rule
-from trkx.export.lint.rules import scatter_overwrites, tensorrt_plugins, tensorrt_shapes, tensorrt_types, tensorrt_wrong
+from trkx.export.lint.rules import (
+    scatter_overwrites,
+    short_sort,
+    tensorrt_plugins,
+    tensorrt_shapes,
+    tensorrt_types,
+    tensorrt_wrong,
+)
 from trkx.export.lint.run import lint_file
 from trkx.export.lowerings import counting, segments
 from trkx.export.lowerings.builder import Builder
@@ -246,6 +253,23 @@ def test_a_sort_that_is_none_is_found(spoil: Callable[[onnx.ModelProto], None]) 
     assert "its indices" in found[0]
 
 
+@pytest.mark.parametrize("last", [1, 4, 5, 7])
+def test_a_sort_that_is_cut_short_is_found(last: int, rng: np.random.Generator) -> None:
+    """Its sums are right where hits are few, so that no small graph tells."""
+    good, _ = lowered(aggregating("add"), LOWERINGS["segments"])
+    assert said(short_sort.RULE, good, "tensorrt") == []
+    orders = [node.output[0] for node in good.graph.node if node.op_type == "ScatterElements"]
+    for node in good.graph.node:
+        node.input[:] = [orders[last - 1] if name == orders[-1] else name for name in node.input]
+    target = rng.integers(0, 8, 100)
+    messages = rng.integers(-4, 5, (100, 17)).astype(np.float32)
+    np.testing.assert_array_equal(run(good, 8, target, messages), exactly("add", 8, target, messages))
+    assert said(scatter_overwrites.RULE, good, "tensorrt") == []
+    found = said(short_sort.RULE, good, "tensorrt")
+    assert len(found) == 1
+    assert f"after pass {last} of 8" in found[0]
+
+
 @pytest.mark.parametrize("edges", [1, 31, 32, 33, 255, 256, 257, 2049, 70_000])
 def test_the_sort_is_stable_and_each_place_is_there_once(edges: int, rng: np.random.Generator) -> None:
     b = Builder("sort")
@@ -274,6 +298,9 @@ def test_the_sort_is_stable_and_each_place_is_there_once(edges: int, rng: np.ran
         ("z = CumSum (y, none) u = CumSum (d, one)" + OUT, "error: CumSum along several axes or in several ways in one file"),
         ("z = CumSum (y, none) u = CumSum <exclusive = 1> (y, none)" + OUT, "along several axes"),
         ("z = CumSum (y, none) u = CumSum <reverse = 1> (y, none)" + OUT, "along several axes"),
+        ("z = CumSum (y, last) u = CumSum (d, first)" + OUT, "along several axes"),
+        ("z = CumSum (d, none) u = CumSum (d, first)" + OUT, ""),  # one axis, counted from either end
+        ("f = Reshape (d, flat) z = CumSum (d, last) u = CumSum (f, last)" + OUT, "along several axes"),  # 1 of two, 0 of one
         ("z = Mod (source, eight)" + OUT, "Mod that makes 'z' of whole numbers that may pass 2^24: TensorRT may give -1 for 31"),
         ("m = Min (source, small) n = Max (m, none) z = Mod (n, eight)" + OUT, ""),
         ("m = Min (source, small) z = Mod (m, eight)" + OUT, "may pass 2^24"),
@@ -281,7 +308,8 @@ def test_the_sort_is_stable_and_each_place_is_there_once(edges: int, rng: np.ran
     ],
 )
 def test_what_tensorrt_computes_wrong(tail: str, message: str) -> None:
-    weights = "int64 none = {0}, int64 one = {1}, int64 eight = {8}, int64 small = {16777215}"
+    weights = "int64 none = {0}, int64 one = {1}, int64 eight = {8}, int64 small = {16777215}, "
+    weights += "int64 last = {-1}, int64 first = {-2}, int64[1] flat = {-1}"
     found = said(tensorrt_wrong.RULE, model_of(tail, weights=weights), "tensorrt")
     assert len(found) == bool(message)
     assert all(message in text for text in found)

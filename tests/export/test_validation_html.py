@@ -12,8 +12,9 @@ from trkx.errors import MissingExtraError
 from trkx.export.validation import html
 from trkx.export.validation.html import html_report
 from trkx.export.validation.plots import pictures
+from trkx.export.validation.reasons import reasons
 from trkx.export.validation.report import EdgeScores, Efficiency, Report, Row
-from trkx.export.validation.summary import in_order, reasons, share, summary, used, worst
+from trkx.export.validation.summary import in_order, share, summary, used, worst
 
 HOSTILE = "<script>alert(1)</script>' onerror='x' \"\u202e$\\frac$ _.onnx"
 
@@ -108,6 +109,16 @@ def test_what_was_not_checked_is_said_at_the_top_and_is_not_passed() -> None:
     assert "1 passed, 0 failed, 3 not checked" in text
     assert "Not checked: 3" in text
     assert "TensorRT: not installed (3 checks: graphs)" in text
+
+
+def test_raw_text_of_an_engine_is_not_on_the_page() -> None:
+    raw = "gnn.bf16.onnx: ONNX can't load it: [ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : no implementation for Gemm(13) node"
+    about = {"file": "gnn.bf16.onnx", "case": "all graphs"}
+    rows = [row("not checked", engine="ONNX", detail=raw, **about), row(engine="emulated bfloat16", **about)]
+    text = html_report(Report("Validation", "bundle", rows))
+    assert "Gemm" not in text and "NOT_IMPLEMENTED" not in text
+    assert text.count("no engine here runs bf16 files: checked by structure and casts") == 2  # above, and in the group's table
+    assert "Not checked: 1" in text
 
 
 @pytest.mark.parametrize("rows", [[], [row("not checked")]])

@@ -311,6 +311,7 @@ def test_refuses_what_does_not_fit(rng):
         ({"edge": edge[:, :19]}, gathers, "block 'edge': expected float32"),
         ({"edge": edge.double()}, gathers, "block 'edge': expected float32"),
         ({"edge": edge}, [gathers[0], Gather(node, target)], "a gathered product: expected float32"),
+        ({"edge": edge}, [Gather(gathers[0].product[:, :33], source), gathers[1]], "expected float32 [N, 48 or more]"),
         ({"edge": edge}, [gathers[0], Gather(gathers[1].product, target[:5])], "an index: expected int64 or int32"),
     ):
         with pytest.raises(InputError, match=words.replace("[", "\\[")):

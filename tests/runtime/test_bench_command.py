@@ -65,16 +65,37 @@ def test_measures_and_writes(tiny_bundle: Path, tmp_path: Path, quick_rates: Non
         (["nonsense"], "unknown benchmark 'nonsense'"),
         (["gnn"], "give the folder of a bundle"),
         (["pipeline", "BUNDLE"], "give --events"),
-        (["gnn", "BUNDLE", "--synthetic", "--case", "tensorflow"], "unknown peer 'tensorflow'"),
+        (["gnn", "BUNDLE"], "give --events with files or a folder (trkx simulate makes some), or --synthetic"),
+        (["gnn", "BUNDLE", "--synthetic", "--case", "tensorflow"], "unknown case 'tensorflow'. Known: \"trkx "),
+        (["filter", "BUNDLE", "--synthetic", "--case", "trkx tilde"], 'Did you mean "trkx tiled"?'),
+        (["components", "--case", "tensorflow"], "unknown case 'tensorflow'"),
+        (["pipeline", "BUNDLE", "--device", "cuda"], "there are: neighbours, components, ladder. Networks and the pipeline on a "
+         "GPU: benchmarks/gpu.py, or the table of stages of trkx run"),
         (["gnn", "BUNDLE", "--sizes", "x"], "expected numbers of hits"),
     ],
 )
-def test_errors_are_one_message(given: list[str], message: str, tiny_bundle: Path, tmp_path: Path, quick_rates: None) -> None:
+def test_errors_are_one_message(
+    given: list[str], message: str, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roofline, "measured_rates", lambda threads: pytest.fail("the machine was measured first"))
     words = [str(tiny_bundle) if word == "BUNDLE" else word for word in given]
     done = CliRunner().invoke(app, ["bench", *words, "--out", str(tmp_path)])
     assert done.exit_code == 1
     assert message in " ".join(done.output.split())
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("case", "said"), [("trkx onnxruntime", False), ("trkx torchscript", True)])
+def test_a_busy_machine_is_said(
+    case: str, said: bool, tiny_bundle: Path, tmp_path: Path, quick_rates: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trkx.runtime.commands.bench._load", lambda: 3.0)
+    given = ["bench", "gnn", str(tiny_bundle), "--synthetic", "--case", case, "--rounds", "1", "--no-memory"]
+    done = CliRunner().invoke(app, [*given, "--out", str(tmp_path)])
+    told = " ".join(done.output.split())
+    assert done.exit_code == 0, done.output
+    assert "busy before this began (load 3.0)" in told and "compare the best rounds" in told
+    assert ("torch suffers most" in told) == said
 
 
 def test_help_and_tables_need_no_torch() -> None:

@@ -68,5 +68,5 @@ def test_graphs_of_an_event(tiny_export, tmp_path):
 
 
 def test_unknown_case():
-    with pytest.raises(SpecError, match="unknown peer 'sci'"):
+    with pytest.raises(SpecError, match="unknown case 'sci'"):
         components.rows(Options(peers=("sci",)))

@@ -210,5 +210,5 @@ def test_a_bundle_without_a_filter_has_no_ladder(monkeypatch, tmp_path, tiny_bun
 
 
 def test_an_unknown_rung():
-    with pytest.raises(SpecError, match="unknown peer '\\+ fais'"):
+    with pytest.raises(SpecError, match="unknown case '\\+ fais'"):
         Options(peers=("+ fais",)).wanted(ladder.known_cases())

@@ -21,6 +21,7 @@ from trkx.bundle import Bundle, write_manifest
 from trkx.cli import app
 from trkx.errors import BundleError, InputError, SpecError
 from trkx.runtime.compare import alone
+from trkx.runtime.compare.advised import recommendation
 from trkx.runtime.compare.alone import Bands, embedding_change, filter_changes
 from trkx.runtime.compare.changes import Changes, EdgeChanges, StageChange, TrackChanges
 from trkx.runtime.compare.events import Found, compare_event, compare_events
@@ -29,7 +30,7 @@ from trkx.runtime.compare.recommend import Rule, advice
 from trkx.runtime.compare.report import Comparison
 from trkx.runtime.compare.runs import Run, Setting, emulated_here, emulated_words, named_runs, open_runs
 from trkx.runtime.compare.scores import Decisions, Differences
-from trkx.runtime.compare.sheets import recommendation, sheets
+from trkx.runtime.compare.sheets import POINTS, sheets
 from trkx.runtime.compare.times import StageTime, Times
 from trkx.runtime.events import Event, write_event_parquet
 from trkx.runtime.features import node_features
@@ -38,6 +39,7 @@ from trkx.runtime.metrics.matching import match_tracks
 from trkx.runtime.metrics.selection import Selection
 from trkx.runtime.neighbours import pair_stream
 from trkx.runtime.pipeline import Pipeline
+from trkx.runtime.precision import precisions
 from trkx.spec import CutSpec, FilterSpec, GraphSpec, logit_of_cut
 
 SPEC = tiny_spec(graph=GraphSpec(radius=0.2), cuts=CutSpec(filter=0.3, gnn=0.6))
@@ -377,8 +379,10 @@ def time_of(seconds):
 
 
 @pytest.mark.parametrize("outside, lost, seconds, wanted, why", [
-    (10, 0, 0.5, "bf16", "will do"),
-    (11, 0, 0.5, "fp32", "flip outside the band"),
+    (4, 0, 0.5, "bf16", "will do"),
+    (5, 0, 0.5, "fp32", "too few decisions to tell: up to 0.011 % may flip"),
+    (10, 0, 0.5, "fp32", "too few decisions to tell"),
+    (11, 0, 0.5, "fp32", "more than 0.01 % of its decisions flip outside the band"),
     (0, 0, 0.96, "fp32", "not 5 % faster"),
     (0, 9, 0.5, "fp32", "keeps the efficiency"),  # -0.09 %, but 0 is outside its interval
     (0, 2, 0.5, "bf16", "will do"),
@@ -390,6 +394,22 @@ def test_rule(outside, lost, seconds, wanted, why):
     (one,) = advice(names, {"bf16": change_of(outside, lost=lost)}, times, Rule())
     assert (one.stage, one.precision) == ("gnn", wanted)
     assert len(one.why) == 1 and why in one.why[0]
+
+
+@pytest.mark.parametrize("decided, will_do", [(0, False), (47, False), (29_000, False), (30_000, True)])
+def test_few_decisions_tell_nothing(decided, will_do):
+    """Neither those of an event without hits, nor of a small one without truth, where no efficiency would stop it."""
+    change = Changes({"gnn": StageChange(Differences(), Decisions(decided, 0, 0, 0, 0.0))})
+    times = {"fp32": time_of(1.0), "bf16": time_of(0.5)}
+    (one,) = advice({"fp32": "fp32", "bf16": "bf16"}, {"bf16": change}, times, Rule())
+    assert one.precision == ("bf16" if will_do else "fp32")
+    assert ("too few decisions to tell" in one.why[0]) != will_do
+
+
+def test_truth_without_a_particle_tells_nothing():
+    times = {"fp32": time_of(1.0), "bf16": time_of(0.5)}
+    (one,) = advice({"fp32": "fp32", "bf16": "bf16"}, {"bf16": change_of(0, particles=0)}, times, Rule())
+    assert one.precision == "fp32" and "no particle passes the cuts" in one.why[0]
 
 
 def test_a_small_sample_that_loses_too_much_does_not_do():
@@ -425,7 +445,13 @@ def test_the_fastest_wins_and_what_is_emulated_never_does():
     assert advice(names, changes, times, Rule())[0].precision == "fp16"
     assert advice(names, dict(reversed(changes.items())), times, Rule())[0].precision == "fp16"
     (one,) = advice(names, changes, times, Rule(), emulated=("fp16",))
-    assert one.precision == "bf16" and "float32 on this machine" in one.why[1]
+    assert one.precision == "bf16" and "x as fast" in one.why[0]
+    assert one.why[1].startswith("fp16: accurate enough, not timed: computed in float32 on this machine (0 % ")
+    assert "efficiency +0.00 percentage points (" in one.why[1] and "as fast" not in one.why[1]
+    (wrong,) = advice(names, changes | {"fp16": change_of(999)}, times, Rule(), emulated=("fp16",))
+    assert wrong.why[1].startswith("fp16: no; more than 0.01 % of its decisions flip outside the band; computed in float32")
+    (other,) = advice(names, changes, times, Rule(), emulated=("fp32",))  # the first: nothing can be said to be faster
+    assert other.precision == "fp32" and other.why[0].startswith("bf16: accurate enough, not timed: fp32 is computed in float32")
     (untimed,) = advice(names, changes, {}, Rule())
     assert untimed.precision == "fp32" and "no time" in untimed.why[0]
 
@@ -498,23 +524,102 @@ def test_advice_is_given_engine_by_engine():
         ("triton", "gnn=bf16", "", None), ("torch-cuda", "gnn=bf16", "", None)  # only the GNN was compared: not a whole run
     ]
     assert found.fastest is None
+    found = replace(found, inputs="'my bundle' held", device="cuda:1")
     lines = recommendation(found)
-    assert "Engine triton" in lines and "Engine torch-cuda" in lines
-    assert any("trkx run … --engine torch-cuda --precision gnn=bf16" in line for line in lines)
-    assert "bf16: will do" in lines[1] and "2.00 x as fast" in lines[1] and "1.33 x as fast" in lines[4]
+    assert [(line.kind, line.text) for line in lines if line.kind != "why"][:6] == [
+        ("engine", "Engine triton"), ("network", "gnn: bf16"), ("label", "To run events as recommended with triton:"),
+        ("command", "trkx run 'my bundle' held --out tracks --engine triton --device cuda:1 --precision gnn=bf16"),
+        ("label", "These precisions were not compared together. To do so first:"),
+        ("command", "trkx compare 'my bundle' held --engine triton --device cuda:1 --precision fp32,gnn=bf16"),
+    ]
+    why = [line.text for line in lines if line.kind == "why"]
+    assert "bf16: will do" in why[0] and "2.00 x as fast" in why[0] and "1.33 x as fast" in why[1]
     assert found.rule_in_words.count("the first run of its engine") == 2
     slow = comparison_of(runs, {**seconds, "triton bf16": 1.0, "torch-cuda bf16": 4.0})
     assert slow.fastest.engine == "triton"
-    assert recommendation(slow)[-1] == "Fastest of these as timed here: triton fp32, 4.00 times as fast as torch-cuda fp32."
+    assert recommendation(slow)[-1].text == "Fastest of these as timed here: triton fp32, 4.00 times as fast as torch-cuda fp32."
     plain = slow.to_dict()["recommendation"]
     assert (plain["fastest"], [one["engine"] for one in plain["engines"]]) == ("triton", ["triton", "torch-cuda"])
+
+
+def emulate(monkeypatch, *words):
+    def emulated(engine, precision):
+        return tuple(sorted({*words} & {*precisions(precision).values()})) if engine == "tiled" else ()
+
+    for module in ("runs", "report", "advised"):
+        monkeypatch.setattr(f"trkx.runtime.compare.{module}.emulated_words", emulated)
+
+
+def test_what_is_computed_in_float32_has_no_factor(monkeypatch):
+    emulate(monkeypatch, "fp16")
+    runs = named_runs("fp32,bf16,gnn=fp16")
+    found = comparison_of(runs, {"fp32": 1.0, "bf16": 0.5, "gnn=fp16": 0.8})
+    assert found.faster("bf16", "gnn") == 2.0 and found.faster("bf16", "nothing") is None
+    assert found.faster("gnn=fp16", "gnn") is found.faster("gnn=fp16", "all") is None
+    graph = {name: {**own, "graph": own["gnn"]} for name, own in found.times.stages.items()}
+    assert replace(found, times=Times(graph)).faster("gnn=fp16", "graph") == 1.25  # a stage that is no network
+    (sheet,) = (sheet for sheet in sheets(found) if sheet.title == "Time (ms)")
+    assert sheet.rows[0] == ("gnn", "1,000.0", "500.0 (2.00)", "800.0")
+    assert "fp16: computed in float32 on this machine; such times say nothing, and have no factor" in sheet.note
+    lines = recommendation(found)
+    assert [line.text for line in lines if line.kind == "command"] == [
+        "trkx compare BUNDLE EVENTS --engine triton --precision fp32,gnn=fp16",
+        "trkx run BUNDLE EVENTS --out tracks --precision gnn=bf16",
+        "trkx compare BUNDLE EVENTS --precision fp32,gnn=bf16",
+    ]
+    other = comparison_of(named_runs("gnn=fp16,fp32"), {"gnn=fp16": 1.0, "fp32": 0.5})
+    assert other.faster("fp32", "gnn") is None  # as fast as what? the first is not timed rightly
+
+
+def test_changes_are_percentage_points():
+    runs = named_runs("fp32,bf16")
+    changes = {"bf16": replace(change_of(0), truth=TruthChanges(1, 10_000, 9000, 8900, 0, 100, 10, 10))}
+    found = comparison_of(runs, {}, found=Found(1, 100, 1, changes))
+    sheet = sheets(found)[-1]
+    assert sheet.head[5] == sheet.head[8] == POINTS == "change in percentage points (95 %)"
+    assert sheet.rows[0][5].startswith("-1.000 (-1.2") and "%" not in sheet.rows[0][5]
+    assert "±2 percentage points) and, by its central value, not below -0.1 percentage points" in found.rule_in_words
+
+
+def test_pictures_say_what_is_in_them(monkeypatch):
+    pytest.importorskip("mplhep", reason="not checked: needs mplhep")
+    from matplotlib.figure import Figure
+
+    from trkx.runtime.compare import plots
+
+    emulate(monkeypatch, "fp16")
+    seconds = {"fp32": 1.0, "bf16": 0.5, "fp16": 0.7}
+    apart = Differences.between(np.zeros(9, np.float32), np.arange(9, dtype=np.float32))
+    stage = StageChange(apart, Decisions(9, 1, 1, 1, 1.0))
+    many = replace(stage, decisions=Decisions(9_000_000, 999_999, 0, 999_999, 1.0))
+    change = Changes({"filter": many, "gnn": stage}, {"filter": EdgeChanges(9, 1, 2, 1), "gnn": EdgeChanges(9, 1, 2, 1)},
+                     truth=TruthChanges(1, 100, 90, 90, 1, 1, 9, 9))
+    found = comparison_of(named_runs("fp32,bf16,fp16"), seconds, found=Found(1, 9, 1, {"bf16": change, "fp16": change}))
+    legends, drawn = {}, {}
+    for name in ("times", "differences", "decisions", "efficiency"):
+        drawn[name] = Figure(figsize=(9, 4))
+        getattr(plots, f"draw_{name}")(drawn[name], found)
+        legends[name] = [text.get_text() for text in drawn[name].legends[0].get_texts()]
+    assert legends["times"] == ["fp32", "bf16", "fp16", "computed in\nfloat32 here"]
+    assert legends["differences"][-1] == "half width of the band"
+    assert legends["efficiency"] == ["95 % interval", "no change", "largest loss allowed (central value)"]
+    axes = drawn["times"].axes[0]
+    assert [text.get_text().strip() for text in axes.texts] == ["2.00", "2.00"]  # bf16, in both stages; however small the bar
+    hatched = [bar.get_hatch() for bar in axes.patches]
+    assert hatched == [None] * 4 + ["////"] * 2
+    turned = {text.get_rotation() for panel in drawn["decisions"].axes for text in panel.texts}
+    assert turned == {90.0}  # in the panel of small numbers too
+    assert all("percentage points" in panel.get_xlabel() for panel in drawn["efficiency"].axes)
+    captions = {name: caption for name, (_, caption) in plots.pictures(found).items()}
+    assert "Hatched and paler: computed in float32 on this machine" in captions["times"]
+    assert "percentage points" in captions["efficiency"] and "central value" in captions["efficiency"]
 
 
 def test_an_engine_of_which_nothing_ran_is_not_advised():
     runs = {"tiled fp32": Run("tiled", "fp32"), "tiled bf16": Run("tiled", "bf16"), "tensorrt fp16": Run("tensorrt", "fp16")}
     found = comparison_of(runs, {}, refused={"tensorrt fp16": "no GPU"}, found=Found(1, 100, 0, {"tiled bf16": change_of(0)}))
     assert [(one.engine, one.stages) for one in found.advice][1] == ("tensorrt", ())
-    assert "No other precision of it could be compared." in recommendation(found)
+    assert "No other precision of it could be compared." in [line.text for line in recommendation(found)]
     assert found.failed == {"tensorrt fp16": "no GPU"} and found.to_dict()["runs"]["tensorrt fp16"]["failed"] == "no GPU"
 
 
@@ -588,10 +693,11 @@ def test_command(events, tiny_bundle, tmp_path):
     result = run(tiny_bundle, events, "--precision", "fp32,bf16", "--threads", 1, "--rounds", 1, "--out", out)
     assert result.exit_code == 0, result.output
     for word in ("embedding", "labelling", "all stages", "difference", "Inside the band", "That follow", "Recommendation",
-                 "trkx run", "are left out", "Peak memory (MB)"):
+                 f"trkx run {tiny_bundle} {events} --out tracks --precision ", "To run events as recommended:", "are left out",
+                 "Peak memory (MB)"):
         assert word in " ".join(result.stdout.split())
     assert "Efficiency and fake rate" not in result.stdout
-    copied = ("trkx run", "wrote")  # paths and commands to copy are not broken
+    copied = ("trkx ", "wrote")  # paths and commands to copy are not broken
     assert all(len(line) <= 80 for line in result.stdout.splitlines() if not line.startswith(copied))
     names = ["compare.html", "compare.json", "decisions.png", "differences.png", "times.png"]
     assert sorted(path.name for path in out.iterdir()) == names
@@ -604,7 +710,8 @@ def test_command(events, tiny_bundle, tmp_path):
     assert change["alone"]["gnn"]["scores"]["largest"] > 1e-4 and "truth" not in change
     page = (out / "compare.html").read_text()
     assert page.count("data:image/png;base64,") == 3 and "<script" not in page and "http" not in page.replace("http-equiv", "")
-    assert "are left out" in page
+    assert "are left out" in page and "<p class='network'><b>gnn: " in page and "<p class='why'>bf16: " in page
+    assert f"<pre>trkx run {tiny_bundle} {events} --out tracks --precision " in page
 
 
 @pytest.mark.filterwarnings("default::trkx.errors.TrkxWarning")  # of ranges: the event is a toy
@@ -616,7 +723,7 @@ def test_command_with_truth_and_without_times(tiny_bundle, tmp_path):
     assert result.exit_code == 0, result.output
     told = " ".join(result.stdout.split())
     assert "Efficiency and fake rate" in told and "left out" not in told and "no time was measured" in told
-    assert "nothing is recommended" in told and "trkx run …" not in told and "8 charged particles" in told
+    assert "nothing is recommended" in told and "trkx run" not in told and "8 charged particles" in told
     found = json.loads((tmp_path / "o" / "compare.json").read_text())
     assert found["runs"]["mixed"]["changes"]["truth"]["particles"] == 8 and found["runs"]["mixed"]["times"] == {}
     assert (tmp_path / "o" / "efficiency.png").is_file() and not (tmp_path / "o" / "times.png").exists()

@@ -418,7 +418,7 @@ class TestRows:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         found = backends.probe(self.ROW)
         assert (found.available, found.how) == (False, "needs an NVIDIA GPU")
-        assert found.why_not == "no NVIDIA GPU here (no driver was found)"
+        assert found.why_not == "no NVIDIA driver was found here"
         assert backends.probe(self.ROW, gpu=False).available
 
     def test_one_here(self, monkeypatch, tmp_path):
@@ -431,6 +431,16 @@ class TestRows:
             assert "which hides all" in backends.probe(self.ROW).why_not
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
         assert backends.probe(self.ROW).available
+
+    @pytest.mark.parametrize("load", [False, True])
+    def test_a_torch_for_cpus_is_said_beside_the_driver(self, load, monkeypatch):
+        monkeypatch.setattr(backends, "GPU_PLACES", ("/no/such/place",))
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        monkeypatch.setattr(backends, "_version", lambda need: f"{need.module} 2.13.0+cpu")
+        found = backends.probe(backends.backend("engine", "torch-cuda"), load=load)
+        assert found.why_not == "no NVIDIA driver was found here; torch 2.13.0+cpu is for CPUs"
+        with pytest.raises(MissingExtraError, match=r"'torch-cuda' needs an NVIDIA GPU: no .* for CPUs\. Install: pip"):
+            backends.require("engine", "torch-cuda")
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="not checked: there is a GPU here")
     def test_loading_asks_torch(self, monkeypatch, tmp_path):
@@ -473,6 +483,6 @@ class TestRows:
     def test_the_message_does_not_advise_to_install_a_gpu(self, monkeypatch):
         monkeypatch.setattr(backends, "GPU_PLACES", ())
         monkeypatch.setattr(backends, "BACKENDS", (self.ROW,))
-        with pytest.raises(MissingExtraError, match=r"no driver was found\)\. needs an NVIDIA GPU$"):
+        with pytest.raises(MissingExtraError, match=r"^engine 'made up' needs an NVIDIA GPU: no NVIDIA driver was found here\.$"):
             backends.require("engine", "made up")
         assert backends.require("engine", "made up", gpu=False) is self.ROW

@@ -32,8 +32,13 @@ def _check(subject: Subject) -> Iterator[Remark]:
 
 
 def _kind(graph: Graph, node: onnx.NodeProto) -> tuple[object, ...]:
-    axis = constant(graph, input_of(node, 1)) if input_of(node, 1) else None
-    return None if axis is None else tuple(axis.reshape(-1)), whole(node, "exclusive"), whole(node, "reverse")
+    """Return axis and direction of a running sum; of an axis that is counted from an end which is not known, as it is written."""
+    given = constant(graph, input_of(node, 1)) if input_of(node, 1) else None
+    axis = None if given is None or given.size != 1 else int(given.reshape(-1)[0])
+    shape = graph.shape(node.input[0])
+    if axis is not None and axis < 0 and shape is not None:
+        axis += len(shape)
+    return axis, whole(node, "exclusive"), whole(node, "reverse")
 
 
 def _remainders(graph: Graph) -> Iterator[Remark]:

@@ -57,7 +57,8 @@ class DeviceChain:
         self._forms: dict[tuple[Any, ...], tuple[Launch, dict[str, Any]]] = {}
         self._architecture = HOPPER
         if device.type == "cuda":
-            self._architecture = 10 * torch.cuda.get_device_capability(device)[0]
+            major, minor = torch.cuda.get_device_capability(device)
+            self._architecture = 10 * major + minor
 
     @classmethod
     def of(cls, chain: Chain, precision: str, device: torch.device) -> DeviceChain:
@@ -142,7 +143,7 @@ class DeviceChain:
         self, rows: int, blocks: Mapping[str, torch.Tensor], gathers: Sequence[Gather], pair: Pair | None, out: torch.Tensor,
         end: str, residual: bool, squash: bool,
     ) -> None:  # fmt: skip
-        check_inputs(self.chain, rows, blocks, gathers, pair)
+        check_inputs(self.chain, rows, blocks, gathers, pair, stride=self.stride)
         require_device(out, WHO)
         if rows > MOST:
             raise InputError(f"{WHO}: expected at most {MOST} rows at once, found {rows}; give them in parts.")

@@ -38,11 +38,14 @@ Pair = tuple[PairInputs, torch.Tensor, torch.Tensor]
 
 def check_inputs(
     chain: Chain, rows: int, blocks: Mapping[str, torch.Tensor], gathers: Sequence[Gather], pair: Pair | None,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype = torch.float32, stride: int | None = None,
 ) -> None:  # fmt: skip
-    """Raise InputError unless a chain can read these: a kernel would read beyond them. dtype: of products."""
+    """Raise InputError unless a chain can read these: a kernel would read beyond them.
+
+    dtype: of products. stride: columns of products that are read; those of the first layer if not given.
+    """
     given = {*blocks} | ({PAIR} if pair is not None else set())
-    width = len(chain.layers[0].bias)
+    width = stride or len(chain.layers[0].bias)
     if len(given) + len(gathers) != len(chain.blocks) or not given <= {*chain.blocks}:
         raise InputError(
             f"a chain's first layer reads the blocks {', '.join(chain.blocks)}; found {', '.join(sorted(given)) or 'none'} and "
