@@ -158,13 +158,14 @@ def test_work_grows_with_the_edges_not_with_their_square(rng) -> None:
     import time
 
     edge_contraction(np.array([[0], [1]]), np.ones(1), 2)  # compile
-    seconds = []
-    for hits in (2_000, 16_000):
-        edges, weight, best = rng.integers(0, hits, (2, 10 * hits)), rng.uniform(0.1, 3.0, 10 * hits), np.inf
-        weight[0] = -0.1  # a component without a negative edge is not contracted at all
-        for _ in range(3):
-            began = time.perf_counter()
+    sizes = (2_000, 16_000)
+    given, seconds = {}, dict.fromkeys(sizes, np.inf)
+    for hits in sizes:
+        given[hits] = rng.integers(0, hits, (2, 10 * hits)), rng.uniform(0.1, 3.0, 10 * hits)
+        given[hits][1][0] = -0.1  # a component without a negative edge is not contracted at all
+    for _ in range(5):
+        for hits, (edges, weight) in given.items():
+            began = time.thread_time()  # of the processor: what others do on a busy machine does not count
             assert len(np.unique(edge_contraction(edges, weight, hits))) < 20
-            best = min(best, time.perf_counter() - began)
-        seconds.append(best)
-    assert seconds[1] < 30 * max(seconds[0], 0.005)  # 8 times the edges; quadratic would be 64 times
+            seconds[hits] = min(seconds[hits], time.thread_time() - began)
+    assert seconds[16_000] < 40 * seconds[2_000]  # 8 times the edges, found: 13 times; quadratic would be 64 times
