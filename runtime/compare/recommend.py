@@ -111,7 +111,7 @@ def _judged(stage: str, runs: Mapping[str, Changes], rule: Rule) -> tuple[list[s
     if decisions.outside_part > rule.outside:
         problems.append(f"more than {100 * rule.outside:g} % of its decisions flip outside the band")
     elif (limit := upper_limit(decisions.outside, decisions.decided)) > rule.outside:
-        problems.append(f"too few decisions to tell: up to {100 * limit:.2g} % may flip outside the band")
+        problems.append(f"too few decisions to tell: up to {100 * limit:.3g} % may flip outside the band")
     measured = {name: run.truth.efficiency for name, run in runs.items() if run.truth is not None}
     known = {name: change for name, change in measured.items() if change is not None}
     if measured and not known:

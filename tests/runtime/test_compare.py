@@ -380,7 +380,7 @@ def time_of(seconds):
 
 @pytest.mark.parametrize("outside, lost, seconds, wanted, why", [
     (4, 0, 0.5, "bf16", "will do"),
-    (5, 0, 0.5, "fp32", "too few decisions to tell: up to 0.011 % may flip"),
+    (5, 0, 0.5, "fp32", "too few decisions to tell: up to 0.0105 % may flip"),
     (10, 0, 0.5, "fp32", "too few decisions to tell"),
     (11, 0, 0.5, "fp32", "more than 0.01 % of its decisions flip outside the band"),
     (0, 0, 0.96, "fp32", "not 5 % faster"),
