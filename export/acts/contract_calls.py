@@ -14,7 +14,7 @@ from trkx.export.acts.emulator import Float
 from trkx.export.acts.feeds import graph_of
 from trkx.export.acts.subject import Subject
 from trkx.export.check import Expectation
-from trkx.export.zoo import Case
+from trkx.export.zoo import copied
 
 THREADS, CALLS = 8, 24
 MANY = 30_000
@@ -64,16 +64,14 @@ def _doubled(subject: Subject) -> Found:
 def _many_edges(subject: Subject) -> Found:
     """Run many copies of the event beside each other, at least MANY edges: each must give the logits of the event alone."""
     item = subject.event
-    hits, edges = len(item.case.x), item.case.edge_index.shape[1]
+    edges = item.case.edge_index.shape[1]
     if subject.file.together or not edges:
         return Found(detail="the network looks at all hits of an event: copies are another event")
     copies = -(-MANY // edges)
-    numbers = (item.case.edge_index[:, None, :] + hits * np.arange(copies)[None, :, None]).reshape(2, -1)
-    attributes = None if item.case.edge_attr is None else np.tile(item.case.edge_attr, (copies, 1))
-    case = Case(f"{copies} copies of the event", np.tile(item.case.x, (copies, 1)), numbers, attributes)
+    case = copied(item.case, copies)
     large = Expectation(case, np.tile(item.output, (copies, 1)), np.tile(item.tolerance, (copies, 1)), item.source)
     found = against([large], subject.classifier(nChunks=1))
-    return replace(found, detail=f"{numbers.shape[1]} edges, {copies} copies of the event")
+    return replace(found, detail=f"{copies * edges} edges, {copies} copies of the event")
 
 
 def _again(subject: Subject) -> Found:

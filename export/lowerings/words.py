@@ -13,7 +13,7 @@ def lowerings_of(words: Iterable[str], targets: Sequence[str]) -> dict[str, str]
     """Return target to lowering, for the targets whose lowering is chosen; the others keep their own.
 
     "tensorrt=scatter" is of that target. "scatter" alone is of the only target that gets ONNX files and lists it; where several
-    do, it is refused: a bundle always has files for ONNX Runtime on a CPU too, which who thinks of TensorRT does not think of.
+    do, it is refused: every bundle has files for ONNX Runtime on a CPU too, which somebody who asks for TensorRT may not mean.
 
     Args:
         words: of `--lowering`, each with commas between several.

@@ -300,6 +300,13 @@ def test_comparison_sees_mutants(mutant, rng):
         close(both("states", mutant(found), given)[0], both("states", found, given)[1])
 
 
+def test_more_rows_than_kernels_count_are_refused(rng, monkeypatch):
+    found, _ = made(chain(33, 16, 5), EDGES)
+    monkeypatch.setattr(chain_module, "MOST", 11)
+    with pytest.raises(InputError, match="expected at most 11 rows at once, found 12"):
+        both("states", found, edges_of(rng, 12))
+
+
 def test_refuses_what_does_not_fit(rng):
     found, _ = made(chain(33, 16, 5), EDGES)
     edge, node, source, target = edges_of(rng, 12)
